@@ -1,0 +1,1 @@
+//! Holds no code: this package is its integration test, `it/main.rs`.
