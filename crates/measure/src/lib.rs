@@ -1,1 +1,23 @@
-//! measure
+//! What hardware will measure, computed from bytes before anything boots.
+//!
+//! | module | from | to |
+//! | --- | --- | --- |
+//! | [`snp`] | firmware, hashes of kernel, initrd and command line, vCPUs | SEV-SNP launch digest |
+//! | [`pe`] | a PE image | sections, Authenticode digest |
+//! | [`uki`] | a unified kernel image booted from disk | PCR 4, 9, 11, 12, 13 |
+//! | [`eventlog`] | a TCG2 or CCEL event log | events, replayed registers |
+//! | [`reference`](mod@reference) | the above | the reference-value file that verifiers read |
+//!
+//! Every prediction comes with a [`transcript`]: the ordered list of what was hashed into which
+//! register, so that a difference can be explained and not only seen.
+//!
+//! The crate does no I/O, owns no clock and no randomness, and does not panic on any input.
+
+#![forbid(unsafe_code)]
+
+pub mod digest;
+pub mod pcr;
+pub mod reference;
+pub mod transcript;
+
+pub use digest::{Bank, Digest};
