@@ -9,6 +9,7 @@
 //! | [`binding`] | the 64 bytes that tie evidence to a TLS key, a freshness value and a session |
 //! | [`batch`] | Merkle tree that lets many sessions share one hardware report |
 //! | [`bundle`] | the CMW collection that carries the evidence, and the X.509 extension value |
+//! | [`guest`] | the measured guest configuration and the kernel command line |
 //! | [`log`] | Cloister's event log and what it makes of PCR 15 |
 //! | [`devices`] | the device section (no GPU yet) |
 //! | [`tpm`] | TPM 2.0 structures of a quote |
@@ -21,6 +22,7 @@ pub mod bundle;
 mod cbor;
 pub mod devices;
 mod frame;
+pub mod guest;
 pub mod log;
 pub mod tpm;
 

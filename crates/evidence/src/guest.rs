@@ -1,0 +1,709 @@
+//! The guest's measured configuration: `/cloister/guest.conf` and the kernel command line.
+//!
+//! Both are written by the host tool and read by PID 1, so one type with one writer and one
+//! strict parser stands here. Format: `docs/guest-configuration.md`.
+//! Units: blocks of 4096 bytes, memory in bytes, ports and prefixes as decimal numbers.
+//! Every value has exactly one spelling: the parsers write what they read again and refuse the
+//! input if it differs, so the digest of the file and its meaning cannot part.
+//! Not covered: what the host may suggest while the guest runs (DHCP); that never comes here.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+/// Path of the encoded [`GuestConfiguration`] inside the initrd.
+pub const GUEST_CONFIGURATION_PATH: &str = "/cloister/guest.conf";
+
+/// User and group of `serve`; the workload may have neither.
+pub const SERVE_ID: u32 = 65533;
+
+/// Everything PID 1 is told by the image. Host-supplied data can add nothing to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestConfiguration {
+    /// Recipe name: lower-case letters, digits and `-`.
+    pub recipe: String,
+    /// Kernel modules as absolute paths in the initrd, in load order.
+    pub modules: Vec<String>,
+    /// How the first network device gets its address.
+    pub network: Network,
+    /// Where the root file system lies.
+    pub root: RootPartitions,
+    /// TCP port of the attested listener, not 0.
+    pub listen: u16,
+    /// What accelerator the guest must have.
+    pub gpu: GpuPolicy,
+    /// The program that answers requests.
+    pub workload: Workload,
+}
+
+/// Source of the guest's IPv4 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// DHCPv4.
+    Dhcp,
+    /// Fixed by the recipe.
+    Static {
+        /// The guest's address.
+        address: Ipv4Addr,
+        /// Length of the network prefix in bits, at most 32.
+        prefix: u8,
+        /// Default router.
+        gateway: Ipv4Addr,
+    },
+}
+
+/// The dm-verity pair, found by GPT partition GUID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootPartitions {
+    /// Unique partition GUID of the data, lower case, as in `PARTUUID`.
+    pub data: String,
+    /// Unique partition GUID of the hash tree (no superblock, first block is the top level).
+    pub hash: String,
+    /// Length of the data in blocks of 4096 bytes, not 0.
+    pub data_blocks: u64,
+}
+
+/// What accelerator the guest must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GpuPolicy {
+    /// None; PID 1 refuses to go on when it sees one.
+    None,
+}
+
+/// The program that answers requests, started from the verity root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// User, neither 0 nor [`SERVE_ID`].
+    pub uid: u32,
+    /// Group, neither 0 nor [`SERVE_ID`].
+    pub gid: u32,
+    /// Working directory, absolute.
+    pub directory: String,
+    /// Absolute path of the program, then its arguments.
+    pub exec: Vec<String>,
+    /// The whole environment.
+    pub environment: BTreeMap<String, String>,
+    /// File name of the Unix socket it listens on, inside its `/run/workload`.
+    pub socket: String,
+    /// `memory.max` of its control group in bytes; 0 for no limit.
+    pub memory_max: u64,
+}
+
+/// Why a guest configuration was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuestConfigurationError {
+    /// The file is not UTF-8.
+    #[error("guest configuration is not UTF-8 from byte {0} on")]
+    NotUtf8(usize),
+    /// A line is missing, misplaced or has a bad value.
+    #[error("guest configuration line {line}: wanted {wanted}, found `{found}`")]
+    Line {
+        /// Line number from 1.
+        line: usize,
+        /// What may stand there.
+        wanted: &'static str,
+        /// What stands there, escaped and cut to 64 characters.
+        found: String,
+    },
+    /// The lines parse but are not what [`GuestConfiguration::encode`] writes.
+    #[error("guest configuration is not in its one canonical form")]
+    NotCanonical,
+}
+
+impl GuestConfiguration {
+    /// Writes the one canonical form, ending in a newline.
+    ///
+    /// Call [`GuestConfiguration::parse`] on the result to learn whether the values are allowed.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = format!("cloister-guest 1\nrecipe {}\n", self.recipe);
+        let mut line = |key: &str, value: &str| {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(out, "{key} {value}");
+        };
+        for module in &self.modules {
+            line("module", module);
+        }
+        match self.network {
+            Network::Dhcp => line("network", "dhcp"),
+            Network::Static {
+                address,
+                prefix,
+                gateway,
+            } => {
+                line("network", &format!("static {address}/{prefix} {gateway}"));
+            }
+        }
+        let RootPartitions {
+            data,
+            hash,
+            data_blocks,
+        } = &self.root;
+        line("root", &format!("{data} {hash} {data_blocks}"));
+        line("listen", &self.listen.to_string());
+        match self.gpu {
+            GpuPolicy::None => line("gpu", "none"),
+        }
+        let workload = &self.workload;
+        line(
+            "workload-user",
+            &format!("{} {}", workload.uid, workload.gid),
+        );
+        line("workload-directory", &percent_encode(&workload.directory));
+        for argument in &workload.exec {
+            line("workload-exec", &percent_encode(argument));
+        }
+        for (name, value) in &workload.environment {
+            line(
+                "workload-environment",
+                &format!("{name} {}", percent_encode(value)),
+            );
+        }
+        line("workload-socket", &percent_encode(&workload.socket));
+        line("workload-memory-max", &workload.memory_max.to_string());
+        out.into_bytes()
+    }
+
+    /// Reads the canonical form.
+    ///
+    /// # Errors
+    ///
+    /// [`GuestConfigurationError`] on anything that [`GuestConfiguration::encode`] would not
+    /// have written for allowed values.
+    pub fn parse(bytes: &[u8]) -> Result<Self, GuestConfigurationError> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|e| GuestConfigurationError::NotUtf8(e.valid_up_to()))?;
+        let mut lines = Lines {
+            rest: text.lines(),
+            number: 0,
+            ahead: None,
+        };
+        lines.advance();
+        lines.one("cloister-guest", "`cloister-guest 1`", |v| {
+            (v == "1").then_some(())
+        })?;
+        let parsed = Self {
+            recipe: lines.one("recipe", "`recipe NAME`", recipe_name)?,
+            modules: lines.many("module", "`module /PATH`", module_path)?,
+            network: lines.one(
+                "network",
+                "`network dhcp` or `network static A/P G`",
+                network,
+            )?,
+            root: lines.one("root", "`root DATA HASH BLOCKS`", root_partitions)?,
+            listen: lines.one("listen", "`listen PORT`", |v| {
+                v.parse().ok().filter(|p| *p != 0)
+            })?,
+            gpu: lines.one("gpu", "`gpu none`", |v| {
+                (v == "none").then_some(GpuPolicy::None)
+            })?,
+            workload: workload(&mut lines)?,
+        };
+        lines.end()?;
+        if parsed.encode() == bytes {
+            Ok(parsed)
+        } else {
+            Err(GuestConfigurationError::NotCanonical)
+        }
+    }
+}
+
+/// The lines of the file, one ahead.
+struct Lines<'a> {
+    rest: std::str::Lines<'a>,
+    number: usize,
+    ahead: Option<&'a str>,
+}
+
+impl<'a> Lines<'a> {
+    fn advance(&mut self) {
+        self.ahead = self.rest.next();
+        self.number = self.number.saturating_add(1);
+    }
+
+    fn refuse(&self, wanted: &'static str) -> GuestConfigurationError {
+        let found = shown(self.ahead.unwrap_or("end of file"));
+        GuestConfigurationError::Line {
+            line: self.number,
+            wanted,
+            found,
+        }
+    }
+
+    /// The value after `key` on the next line, if that line has this key.
+    fn value(&self, key: &str) -> Option<&'a str> {
+        self.ahead?.strip_prefix(key)?.strip_prefix(' ')
+    }
+
+    fn one<T>(
+        &mut self,
+        key: &str,
+        wanted: &'static str,
+        read: impl Fn(&'a str) -> Option<T>,
+    ) -> Result<T, GuestConfigurationError> {
+        let value = self
+            .value(key)
+            .and_then(read)
+            .ok_or_else(|| self.refuse(wanted))?;
+        self.advance();
+        Ok(value)
+    }
+
+    fn many<T>(
+        &mut self,
+        key: &str,
+        wanted: &'static str,
+        read: impl Fn(&'a str) -> Option<T>,
+    ) -> Result<Vec<T>, GuestConfigurationError> {
+        let mut values = Vec::new();
+        while self.value(key).is_some() {
+            values.push(self.one(key, wanted, &read)?);
+        }
+        Ok(values)
+    }
+
+    fn end(&self) -> Result<(), GuestConfigurationError> {
+        self.ahead
+            .map_or(Ok(()), |_| Err(self.refuse("end of file")))
+    }
+}
+
+fn workload(lines: &mut Lines<'_>) -> Result<Workload, GuestConfigurationError> {
+    let (uid, gid) = lines.one(
+        "workload-user",
+        "`workload-user UID GID`, not 0, not 65533",
+        ids,
+    )?;
+    let directory = lines.one("workload-directory", "`workload-directory /PATH`", |v| {
+        percent_decode(v).filter(|d| d.starts_with('/'))
+    })?;
+    let wanted = "`workload-exec /PATH`, then one line for each argument";
+    let program = lines.one("workload-exec", wanted, |v| {
+        percent_decode(v).filter(|p| p.starts_with('/'))
+    })?;
+    let mut exec = vec![program];
+    exec.extend(lines.many("workload-exec", wanted, percent_decode)?);
+    let wanted = "`workload-environment NAME VALUE`";
+    Ok(Workload {
+        uid,
+        gid,
+        directory,
+        exec,
+        environment: lines
+            .many("workload-environment", wanted, variable)?
+            .into_iter()
+            .collect(),
+        socket: lines.one(
+            "workload-socket",
+            "`workload-socket FILE-NAME`",
+            socket_name,
+        )?,
+        memory_max: lines.one("workload-memory-max", "`workload-memory-max BYTES`", |v| {
+            v.parse().ok()
+        })?,
+    })
+}
+
+fn recipe_name(value: &str) -> Option<String> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (!value.is_empty() && value.len() <= 64 && value.bytes().all(allowed)).then(|| value.to_owned())
+}
+
+fn module_path(value: &str) -> Option<String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
+    let plain = value.starts_with('/') && value.bytes().all(allowed);
+    (plain && !value.split('/').any(|part| part == "..")).then(|| value.to_owned())
+}
+
+fn network(value: &str) -> Option<Network> {
+    if value == "dhcp" {
+        return Some(Network::Dhcp);
+    }
+    let (address, gateway) = value.strip_prefix("static ")?.split_once(' ')?;
+    let (address, prefix) = address.split_once('/')?;
+    Some(Network::Static {
+        address: address.parse().ok()?,
+        prefix: prefix.parse().ok().filter(|p| *p <= 32)?,
+        gateway: gateway.parse().ok()?,
+    })
+}
+
+fn root_partitions(value: &str) -> Option<RootPartitions> {
+    let (data, rest) = value.split_once(' ')?;
+    let (hash, blocks) = rest.split_once(' ')?;
+    let data_blocks = blocks.parse().ok().filter(|b| (1..1 << 48).contains(b))?;
+    let distinct = is_part_uuid(data) && is_part_uuid(hash) && data != hash;
+    distinct.then(|| RootPartitions {
+        data: data.to_owned(),
+        hash: hash.to_owned(),
+        data_blocks,
+    })
+}
+
+/// Whether `text` is a GUID as Linux prints it in `PARTUUID`: 8-4-4-4-12 lower-case hex digits.
+#[must_use]
+pub fn is_part_uuid(text: &str) -> bool {
+    let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    let groups: Vec<usize> = text.split('-').map(str::len).collect();
+    groups == [8, 4, 4, 4, 12] && text.split('-').all(|group| group.bytes().all(hex))
+}
+
+fn ids(value: &str) -> Option<(u32, u32)> {
+    let (uid, gid) = value.split_once(' ')?;
+    let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
+    // The last two are the kernel's "overflow" and "no change" values.
+    let allowed = |id: u32| ![0, SERVE_ID, 65534, u32::MAX].contains(&id);
+    (allowed(uid) && allowed(gid)).then_some((uid, gid))
+}
+
+fn variable(value: &str) -> Option<(String, String)> {
+    let (name, value) = value.split_once(' ')?;
+    let first = name.bytes().next()?;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let plain = !first.is_ascii_digit() && name.bytes().all(allowed);
+    plain.then_some(())?;
+    Some((name.to_owned(), percent_decode(value)?))
+}
+
+/// A file name that fits `sun_path` behind `/run/workload/`.
+fn socket_name(value: &str) -> Option<String> {
+    let name = percent_decode(value)?;
+    let plain =
+        !name.is_empty() && name.len() <= 64 && !name.contains('/') && !name.starts_with('.');
+    plain.then_some(name)
+}
+
+/// Bytes that stand for themselves; all others are `%XX`.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/._-:=,+@".contains(&byte)
+}
+
+fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if is_plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a `String` cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// Undoes [`percent_encode`]; NUL cannot be passed to a program and is refused.
+fn percent_decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let digits = [rest.next()?, rest.next()?];
+        let digits = std::str::from_utf8(&digits).ok()?;
+        out.push(u8::from_str_radix(digits, 16).ok()?);
+    }
+    String::from_utf8(out).ok().filter(|s| !s.contains('\0'))
+}
+
+/// `text` for a message: escaped, at most 64 characters.
+fn shown(text: &str) -> String {
+    text.escape_debug().take(64).collect()
+}
+
+/// The kernel command line, reduced to the words Cloister knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    /// Root of the dm-verity hash tree over the root partition (SHA-256).
+    pub verity_root: [u8; 32],
+    /// The words for the kernel itself, in order.
+    pub kernel: Vec<String>,
+}
+
+/// Why a kernel command line was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandLineError {
+    /// A word that no measured image carries.
+    #[error("command line has the word `{0}`, which is not allowed")]
+    Word(String),
+    /// The value of `cloister.verity` is not 64 lower-case hex digits.
+    #[error("command line: cloister.verity wants 64 lower-case hex digits, found `{0}`")]
+    VerityRoot(String),
+    /// There must be exactly one `cloister.verity`.
+    #[error("command line has {0} words cloister.verity=, wanted exactly 1")]
+    VerityCount(usize),
+}
+
+impl CommandLine {
+    /// Reads `/proc/cmdline` or the command line a recipe is about to measure.
+    ///
+    /// Accepted: `console=`, `loglevel=`, `panic=`, `mitigations=` with a plain value, `quiet`,
+    /// `initrd=initrd` (OVMF adds it on direct boot), and `cloister.verity=` exactly once.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandLineError`] on any other word and on a missing, doubled or malformed root hash.
+    pub fn parse(text: &str) -> Result<Self, CommandLineError> {
+        let mut roots = Vec::new();
+        let mut kernel = Vec::new();
+        for word in text.split_ascii_whitespace() {
+            match word.strip_prefix("cloister.verity=") {
+                Some(value) => roots.push(verity_root(value)?),
+                None if is_kernel_word(word) => kernel.push(word.to_owned()),
+                None => return Err(CommandLineError::Word(shown(word))),
+            }
+        }
+        match roots.as_slice() {
+            [verity_root] => Ok(Self {
+                verity_root: *verity_root,
+                kernel,
+            }),
+            _ => Err(CommandLineError::VerityCount(roots.len())),
+        }
+    }
+
+    /// Writes the command line: the kernel's words in order, then the root hash.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut words = self.kernel.clone();
+        words.push(format!("cloister.verity={}", hex::encode(self.verity_root)));
+        words.join(" ")
+    }
+}
+
+/// Whether a recipe may put `word` on the command line (`cloister.verity=` is the builder's).
+#[must_use]
+pub fn is_kernel_word(word: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b",._-".contains(&b);
+    match word.split_once('=') {
+        Some(("console" | "loglevel" | "panic" | "mitigations", value)) => {
+            !value.is_empty() && value.bytes().all(plain)
+        }
+        Some(("initrd", value)) => value == "initrd",
+        Some(_) => false,
+        None => word == "quiet",
+    }
+}
+
+fn verity_root(value: &str) -> Result<[u8; 32], CommandLineError> {
+    let mut root = [0; 32];
+    let lower = value
+        .bytes()
+        .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    match hex::decode_to_slice(value, &mut root) {
+        Ok(()) if lower => Ok(root),
+        _ => Err(CommandLineError::VerityRoot(shown(value))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demo() -> GuestConfiguration {
+        GuestConfiguration {
+            recipe: "demo".into(),
+            modules: vec!["/cloister/modules/00-virtio_blk.ko.xz".into()],
+            network: Network::Dhcp,
+            root: RootPartitions {
+                data: "11111111-2222-3333-4444-555555555555".into(),
+                hash: "11111111-2222-3333-4444-666666666666".into(),
+                data_blocks: 7,
+            },
+            listen: 443,
+            gpu: GpuPolicy::None,
+            workload: Workload {
+                uid: 1000,
+                gid: 1000,
+                directory: "/".into(),
+                exec: vec!["/usr/bin/python3".into(), "a b%".into(), String::new()],
+                environment: [("A".into(), "ü\n".into()), ("B".into(), String::new())].into(),
+                socket: "http.sock".into(),
+                memory_max: 0,
+            },
+        }
+    }
+
+    const DEMO: &str = "cloister-guest 1
+recipe demo
+module /cloister/modules/00-virtio_blk.ko.xz
+network dhcp
+root 11111111-2222-3333-4444-555555555555 11111111-2222-3333-4444-666666666666 7
+listen 443
+gpu none
+workload-user 1000 1000
+workload-directory /
+workload-exec /usr/bin/python3
+workload-exec a%20b%25
+workload-exec \nworkload-environment A %C3%BC%0A
+workload-environment B \nworkload-socket http.sock
+workload-memory-max 0
+";
+
+    #[test]
+    fn encode_writes_the_documented_lines() {
+        assert_eq!(String::from_utf8(demo().encode()).unwrap(), DEMO);
+        assert_eq!(GuestConfiguration::parse(DEMO.as_bytes()), Ok(demo()));
+    }
+
+    #[test]
+    fn parse_reads_static_network() {
+        let mut conf = demo();
+        conf.network = Network::Static {
+            address: Ipv4Addr::new(10, 0, 2, 15),
+            prefix: 24,
+            gateway: Ipv4Addr::new(10, 0, 2, 2),
+        };
+        assert_eq!(GuestConfiguration::parse(&conf.encode()), Ok(conf));
+    }
+
+    #[test]
+    fn parse_names_the_line_and_what_it_wanted() {
+        for (from, to, line, wanted) in [
+            (
+                "cloister-guest 1",
+                "cloister-guest 2",
+                1,
+                "`cloister-guest 1`",
+            ),
+            ("recipe demo", "recipe De mo", 2, "`recipe NAME`"),
+            ("/cloister/modules", "/../modules", 3, "`module /PATH`"),
+            (
+                "network dhcp",
+                "network any",
+                4,
+                "`network dhcp` or `network static A/P G`",
+            ),
+            (
+                "-666666666666 7",
+                "-666666666666 0",
+                5,
+                "`root DATA HASH BLOCKS`",
+            ),
+            ("listen 443", "listen 0", 6, "`listen PORT`"),
+            ("gpu none", "gpu any", 7, "`gpu none`"),
+            (
+                "user 1000",
+                "user 0",
+                8,
+                "`workload-user UID GID`, not 0, not 65533",
+            ),
+            (
+                "1000\n",
+                "65533\n",
+                8,
+                "`workload-user UID GID`, not 0, not 65533",
+            ),
+            (
+                "exec /usr",
+                "exec usr",
+                10,
+                "`workload-exec /PATH`, then one line for each argument",
+            ),
+            (
+                "http.sock",
+                "../http.sock",
+                15,
+                "`workload-socket FILE-NAME`",
+            ),
+            ("max 0\n", "max 0\nextra 1\n", 17, "end of file"),
+        ] {
+            let found = GuestConfiguration::parse(DEMO.replacen(from, to, 1).as_bytes());
+            let Err(GuestConfigurationError::Line {
+                line: l, wanted: w, ..
+            }) = found
+            else {
+                panic!("{from} -> {to}: {found:?}")
+            };
+            assert_eq!((l, w), (line, wanted), "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn parse_refuses_a_second_spelling() {
+        for (from, to) in [
+            ("listen 443", "listen 0443"),
+            ("%20", "%62"),
+            ("%C3", "%c3"),
+            ("max 0\n", "max 0"),
+            ("listen 443\n", "listen 443\r\n"),
+            (
+                "environment A %C3%BC%0A\nworkload-environment B ",
+                "environment B \nworkload-environment A %0A",
+            ),
+            ("environment A %C3%BC%0A", "environment B %0A"),
+        ] {
+            let found = GuestConfiguration::parse(DEMO.replacen(from, to, 1).as_bytes());
+            assert_eq!(
+                found,
+                Err(GuestConfigurationError::NotCanonical),
+                "{from} -> {to}"
+            );
+        }
+    }
+
+    #[test]
+    fn parse_survives_every_truncation_and_byte_flip() {
+        for cut in 0..DEMO.len() {
+            assert!(
+                GuestConfiguration::parse(&DEMO.as_bytes()[..cut]).is_err(),
+                "{cut}"
+            );
+            let mut flipped = DEMO.as_bytes().to_vec();
+            flipped[cut] ^= 0x80;
+            assert!(GuestConfiguration::parse(&flipped).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn command_line_accepts_known_words_only() {
+        let root = "ab".repeat(32);
+        let text = format!(
+            "console=ttyS0 loglevel=4 quiet panic=-1 mitigations=auto,nosmt cloister.verity={root} initrd=initrd\n"
+        );
+        let parsed = CommandLine::parse(&text).unwrap();
+        assert_eq!(parsed.verity_root, [0xab; 32]);
+        assert_eq!(parsed.kernel.len(), 6);
+        assert_eq!(CommandLine::parse(&parsed.encode()), Ok(parsed));
+        for word in [
+            "init=/bin/sh",
+            "rdinit=/x",
+            "console=",
+            "console=\"a",
+            "quiet=1",
+            "panic",
+            "--",
+            "cloister.debug=1",
+            "initrd=other",
+            "single",
+        ] {
+            assert_eq!(
+                CommandLine::parse(&format!("cloister.verity={root} {word}")),
+                Err(CommandLineError::Word(shown(word)))
+            );
+        }
+    }
+
+    #[test]
+    fn command_line_wants_one_well_formed_root_hash() {
+        let root = "ab".repeat(32);
+        assert_eq!(
+            CommandLine::parse("quiet"),
+            Err(CommandLineError::VerityCount(0))
+        );
+        let twice = format!("cloister.verity={root} cloister.verity={root}");
+        assert_eq!(
+            CommandLine::parse(&twice),
+            Err(CommandLineError::VerityCount(2))
+        );
+        for bad in ["", "ab", &root.to_uppercase(), &"g".repeat(64)] {
+            assert_eq!(
+                CommandLine::parse(&format!("cloister.verity={bad}")),
+                Err(CommandLineError::VerityRoot(shown(bad)))
+            );
+        }
+    }
+}
