@@ -1,1 +1,3 @@
-//! init library
+//! PID 1 of a Cloister guest.
+
+pub mod channel;
