@@ -1,1 +1,26 @@
-//! verify
+//! Appraisal: evidence, reference values, policy and time in, a verdict out.
+//!
+//! The crate is pure: no files, no network, no clock, no randomness, no panic on any input. A
+//! [`Verdict`] lists every check, also those that passed and those that could not be made; a
+//! required check that was skipped counts as failed. Nothing is accepted without reference values
+//! that pin the image.
+//!
+//! Specs: `docs/evidence-format.md` (what is checked), `docs/threat-model.md` (why).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`verdict`] | the result, its text and its JSON |
+//! | [`policy`] | what a verifier may demand beyond the format |
+//! | [`certificate`] | the checks of the leaf certificate |
+//! | [`tpm`] | appraisal of TPM quotes, for a leaf and for a session |
+
+#![forbid(unsafe_code)]
+
+pub mod certificate;
+mod checks;
+pub mod policy;
+pub mod tpm;
+pub mod verdict;
+
+pub use policy::Policy;
+pub use verdict::{Check, Mode, Outcome, Verdict};

@@ -1,0 +1,146 @@
+//! Appraisal of TPM quotes.
+//!
+//! Specs: TCG TPM 2.0 Library, Parts 1 and 2; `docs/evidence-format.md`, section "Appraisal". Only the
+//! platform `qemu-vtpm` exists so far: its TPM is software of the host, so a verdict shows that the
+//! chain from the image to the evidence is whole, and always says that the machine is not confidential.
+
+mod quote;
+mod registers;
+
+use cloister_evidence::batch::BatchError;
+use cloister_evidence::binding::{Mode, ReportData, binding};
+use cloister_evidence::bundle::{self, Bundle, BundleError};
+use cloister_measure::reference::ReferenceValues;
+
+use crate::certificate::{self, Leaf};
+use crate::checks::{self, Checks, Rule};
+use crate::{Policy, Verdict, verdict};
+
+/// The one platform with a bare TPM.
+const PLATFORM: &str = "qemu-vtpm";
+
+/// Appraises a leaf certificate and the bundle served with it.
+///
+/// `leaf_der` is the certificate of the TLS handshake, `bundle` the answer of
+/// `GET /.well-known/attestation`, `now` the verifier's own clock in seconds since the Unix epoch.
+/// TLS itself must have shown that the peer holds the leaf's key.
+pub fn appraise_leaf(
+    leaf_der: &[u8],
+    bundle: &[u8],
+    reference: &ReferenceValues,
+    policy: &Policy,
+    now: u64,
+) -> Verdict {
+    let mut checks = Checks::default();
+    registers::reference(reference, &mut checks);
+    let leaf = certificate::appraise(leaf_der, policy, now, &mut checks);
+    if let Some(decoded) = decode(bundle, verdict::Mode::Leaf, &mut checks) {
+        let report_data = leaf.as_ref().map(|leaf| {
+            named_bundle(leaf, bundle, &decoded, &mut checks);
+            let mode = Mode::Leaf {
+                not_before: leaf.not_before,
+                not_after: leaf.not_after,
+            };
+            binding(&mode, &leaf.spki_sha256, &decoded.devices, &decoded.log).report_data()
+        });
+        evidence(&decoded, report_data, reference, &mut checks);
+    }
+    conclude(verdict::Mode::Leaf, checks::LEAF, reference, policy, checks)
+}
+
+/// Appraises a bundle that was made for one TLS connection.
+///
+/// `spki_der` is the DER SubjectPublicKeyInfo of the leaf that the peer showed in the handshake of this
+/// very connection ([`certificate::spki`]), `nonce` the 32 bytes that the verifier chose and sent, and
+/// `exporter` the keying material that the verifier exported itself from this connection with the
+/// label [`cloister_evidence::binding::EXPORTER_LABEL`] and the nonce as context; it must never come
+/// from the peer. Whether the leaf is valid is for [`appraise_leaf`] to say.
+pub fn appraise_session(
+    spki_der: &[u8],
+    nonce: &[u8; 32],
+    exporter: &[u8; 32],
+    bundle: &[u8],
+    reference: &ReferenceValues,
+    policy: &Policy,
+) -> Verdict {
+    let mut checks = Checks::default();
+    registers::reference(reference, &mut checks);
+    let spki_sha256 = certificate::appraise_spki(spki_der, &mut checks);
+    if let Some(decoded) = decode(bundle, verdict::Mode::Session, &mut checks) {
+        let report_data = spki_sha256.and_then(|spki_sha256| {
+            let mode = Mode::Session {
+                nonce: *nonce,
+                exporter: *exporter,
+            };
+            let binding = binding(&mode, &spki_sha256, &decoded.devices, &decoded.log);
+            let proof = decoded.batch.as_ref()?;
+            let report_data: Result<_, BatchError> = proof.report_data(&binding);
+            checks.take(&checks::BATCH, "a path in a batch of its size", report_data)
+        });
+        evidence(&decoded, report_data, reference, &mut checks);
+    }
+    let mode = verdict::Mode::Session;
+    conclude(mode, checks::SESSION, reference, policy, checks)
+}
+
+/// Decodes a bundle that must have a batch section exactly in session mode.
+fn decode(input: &[u8], mode: verdict::Mode, checks: &mut Checks) -> Option<Bundle> {
+    let rule = &checks::BUNDLE_FORMAT;
+    let (wanted, batch) = match mode {
+        verdict::Mode::Leaf => ("a leaf bundle (without batch section)", false),
+        verdict::Mode::Session => ("a session bundle (with batch section)", true),
+    };
+    let decoded: Result<_, BundleError> = Bundle::decode(input);
+    match decoded {
+        Ok(decoded) if decoded.batch.is_some() != batch => {
+            checks.require(rule, false, wanted, "a bundle of the other kind");
+            None
+        }
+        other => checks.take(rule, wanted, other),
+    }
+}
+
+/// The bundle and the leaf must name each other.
+fn named_bundle(leaf: &Leaf, encoded: &[u8], decoded: &Bundle, checks: &mut Checks) {
+    let Some(extension) = &leaf.extension else {
+        return;
+    };
+    let found = bundle::digest(encoded);
+    if found == extension.bundle_sha256 && decoded.cpu != extension.cpu {
+        let wanted = "the hardware evidence that the leaf carries";
+        checks.require(&checks::BUNDLE_DIGEST, false, wanted, "other evidence");
+    } else {
+        checks.equal(&checks::BUNDLE_DIGEST, &extension.bundle_sha256, &found);
+    }
+}
+
+/// Everything that leaf and session have in common.
+fn evidence(
+    bundle: &Bundle,
+    report_data: Option<ReportData>,
+    reference: &ReferenceValues,
+    checks: &mut Checks,
+) {
+    if let Some(pcrs) = quote::appraise(&bundle.cpu, report_data, checks) {
+        registers::compare(&pcrs, reference, checks);
+        registers::logs(&pcrs, bundle, checks);
+    }
+}
+
+fn conclude(
+    mode: verdict::Mode,
+    rules: &[&Rule],
+    reference: &ReferenceValues,
+    policy: &Policy,
+    mut checks: Checks,
+) -> Verdict {
+    let origin = &checks::AK_ORIGIN;
+    let reason = "a software TPM has no maker's certificate: the host could sign with any key";
+    checks.skip(origin.name, false, origin.meaning, reason);
+    let confidential = &checks::CONFIDENTIAL;
+    let reason = "not confidential: the host can read the guest's memory and forge this evidence";
+    let required = policy.require_confidential;
+    checks.skip(confidential.name, required, confidential.meaning, reason);
+    let (platform, recipe) = (&reference.platform, &reference.recipe);
+    Verdict::new(mode, platform, recipe, false, checks.finish(rules))
+}

@@ -1,0 +1,131 @@
+//! The quote, the key that signed it, and the PCR values it covers.
+
+use cloister_evidence::binding::ReportData;
+use cloister_evidence::bundle::{CpuKind, CpuSection};
+use cloister_evidence::tpm::{
+    ALG_SHA256, AttestationKey, EcdsaSignature, FIXED_PARENT, FIXED_TPM, PCR_BITMAP, PcrBank,
+    PcrSelection, Quote, RESTRICTED, SENSITIVE_DATA_ORIGIN, SIGN, TpmEvidence,
+};
+use p256::EncodedPoint;
+use p256::ecdsa::signature::Verifier;
+use p256::ecdsa::{Signature, VerifyingKey};
+
+use crate::checks::{self, Checks};
+
+/// `decrypt` (TPM 2.0 Library, Part 2, table "Definition of (UINT32) TPMA_OBJECT Bits").
+const DECRYPT: u32 = 1 << 17;
+const DEMANDED: u32 = FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | RESTRICTED | SIGN;
+
+/// The parsed parts of the section.
+struct Parts {
+    attest: Vec<u8>,
+    quote: Quote,
+    signature: EcdsaSignature,
+    key: AttestationKey,
+    pcrs: PcrBank,
+}
+
+/// Makes the checks of the `cpu` section and gives the PCR values in it; they are the quoted ones if
+/// all the checks passed.
+pub(super) fn appraise(
+    cpu: &CpuSection,
+    report_data: Option<ReportData>,
+    checks: &mut Checks,
+) -> Option<PcrBank> {
+    let wanted = "a TPM quote by an ECDSA P-256 key, SHA-256 throughout";
+    let parts = checks.take(&checks::CPU_FORMAT, wanted, parse(cpu))?;
+    attributes(&parts.key, checks);
+    let signer = parts.key.owner_qualified_name();
+    checks.equal(
+        &checks::QUOTE_SIGNER,
+        &signer,
+        &parts.quote.qualified_signer,
+    );
+    signature(&parts, checks);
+    if let Some(report_data) = report_data {
+        let wanted = report_data.qualifying_data();
+        checks.equal(&checks::BINDING, &wanted, &parts.quote.extra_data);
+    }
+    selection(&parts.quote.pcr_select, checks);
+    checks.equal(
+        &checks::PCR_DIGEST,
+        &parts.pcrs.digest(),
+        &parts.quote.pcr_digest,
+    );
+    Some(parts.pcrs)
+}
+
+fn parse(cpu: &CpuSection) -> Result<Parts, String> {
+    if cpu.kind != CpuKind::TpmQuote {
+        let kind = cpu.kind.media_type();
+        return Err(format!("{kind}, which this verifier does not support yet"));
+    }
+    let section = TpmEvidence::decode(&cpu.value).map_err(|error| error.to_string())?;
+    let parts = || {
+        let quote = Quote::parse(&section.attest)?;
+        let signature = EcdsaSignature::parse(&section.signature)?;
+        let key = AttestationKey::parse(&section.ak_public)?;
+        Ok((quote, signature, key))
+    };
+    let parsed: Result<_, cloister_evidence::tpm::TpmError> = parts();
+    let (quote, signature, key) = parsed.map_err(|error| error.to_string())?;
+    Ok(Parts {
+        attest: section.attest,
+        quote,
+        signature,
+        key,
+        pcrs: section.pcrs,
+    })
+}
+
+fn attributes(key: &AttestationKey, checks: &mut Checks) {
+    let found = key.attributes;
+    let passed = found & (DEMANDED | DECRYPT) == DEMANDED;
+    let wanted = format!("{DEMANDED:#010x} set and {DECRYPT:#010x} clear");
+    let rule = &checks::AK_ATTRIBUTES;
+    checks.require(rule, passed, wanted, format!("{found:#010x}"));
+}
+
+fn signature(parts: &Parts, checks: &mut Checks) {
+    let point =
+        EncodedPoint::from_affine_coordinates(&parts.key.x.into(), &parts.key.y.into(), false);
+    let wanted = "a signature by the attestation key";
+    let found = match VerifyingKey::from_encoded_point(&point) {
+        Err(_) => "an attestation key that is not a point of the curve",
+        Ok(key) => {
+            let EcdsaSignature { r, s } = parts.signature;
+            let verified = Signature::from_scalars(r, s)
+                .and_then(|signature| key.verify(&parts.attest, &signature));
+            verified.map_or("one that does not verify", |()| wanted)
+        }
+    };
+    checks.require(&checks::QUOTE_SIGNATURE, found == wanted, wanted, found);
+}
+
+fn selection(banks: &[PcrSelection], checks: &mut Checks) {
+    let wanted = [PcrSelection {
+        hash: ALG_SHA256,
+        select: PCR_BITMAP.to_vec(),
+    }];
+    let passed = banks == wanted;
+    checks.require(
+        &checks::PCR_SELECTION,
+        passed,
+        describe(&wanted),
+        describe(banks),
+    );
+}
+
+fn describe(banks: &[PcrSelection]) -> String {
+    if banks.is_empty() {
+        return "no bank".to_owned();
+    }
+    let bank = |bank: &PcrSelection| {
+        format!(
+            "bank {:#06x} bitmap {}",
+            bank.hash,
+            hex::encode(&bank.select)
+        )
+    };
+    banks.iter().map(bank).collect::<Vec<_>>().join(", ")
+}

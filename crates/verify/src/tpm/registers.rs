@@ -1,0 +1,160 @@
+//! PCR values against the reference, and the logs that explain them.
+
+use cloister_evidence::bundle::Bundle;
+use cloister_evidence::devices::Devices;
+use cloister_evidence::log::{EventLog, GPU, SEPARATOR, predict_pcr15};
+use cloister_evidence::tpm::PcrBank;
+use cloister_measure::digest::Bank;
+use cloister_measure::reference::{Class, ReferenceValues, Register};
+
+use super::PLATFORM;
+use crate::checks::{self, Checks};
+
+/// The registers that together fix the image: each must be pinned, as a value of the image. PCR 11
+/// alone is what the UKI says of itself; PCR 4 says that it is this UKI; PCR 12 and 13 at zero say that
+/// nothing was added to it; PCR 9 is the kernel's own account; PCR 15 is the guest's.
+const PINNED: [&str; 6] = ["pcr4", "pcr9", "pcr11", "pcr12", "pcr13", "pcr15"];
+const PCR15: usize = 15;
+
+/// Checks that the reference values can pin an image at all.
+pub(super) fn reference(reference: &ReferenceValues, checks: &mut Checks) {
+    let mut faults = Vec::new();
+    if reference.platform != PLATFORM {
+        faults.push(format!("platform `{}`", reference.platform));
+    }
+    if reference.bank != Bank::Sha256 {
+        faults.push(format!("bank {}", reference.bank));
+    }
+    if reference.confidential {
+        faults.push("`confidential` set for a platform that is not".to_owned());
+    }
+    if !reference.launch_digests.is_empty() {
+        faults.push("launch digests, which a TPM cannot show".to_owned());
+    }
+    for name in PINNED {
+        match reference.registers.get(name) {
+            None => faults.push(format!("no {name}")),
+            Some(register) if register.values.is_empty() => {
+                faults.push(format!("no value of {name}"));
+            }
+            Some(register) if register.class != Class::Image => {
+                faults.push(format!("{name} that does not come from the image"));
+            }
+            Some(_) => {}
+        }
+    }
+    let wanted = format!(
+        "platform `{PLATFORM}` with {} of the image",
+        PINNED.join(", ")
+    );
+    let found = if faults.is_empty() {
+        wanted.clone()
+    } else {
+        faults.join("; ")
+    };
+    checks.require(&checks::REFERENCE, faults.is_empty(), wanted, found);
+}
+
+/// Compares every register of the reference with its quoted value.
+pub(super) fn compare(pcrs: &PcrBank, reference: &ReferenceValues, checks: &mut Checks) {
+    for (name, register) in &reference.registers {
+        let value = index(name).and_then(|index| pcrs.get(index));
+        let found = value.map_or("not in the quote".to_owned(), hex::encode);
+        let passed = value.is_some_and(|value| register.allows(value));
+        checks.register(name, meaning(name), passed, describe(register), found);
+    }
+    for (name, reason) in &reference.unpredicted {
+        let reason = format!("no reference value: {reason}");
+        checks.skip(name, false, meaning(name), &reason);
+    }
+}
+
+/// Replays the logs and compares the device section with them.
+pub(super) fn logs(pcrs: &PcrBank, bundle: &Bundle, checks: &mut Checks) {
+    let log = match EventLog::decode(&bundle.log) {
+        Ok(log) => log,
+        Err(error) => {
+            let wanted = "a log section";
+            checks.require(&checks::CLOISTER_LOG, false, wanted, error.to_string());
+            return;
+        }
+    };
+    cloister_log(pcrs, &log, checks);
+    devices(&bundle.devices, &log, checks);
+}
+
+fn cloister_log(pcrs: &PcrBank, log: &EventLog, checks: &mut Checks) {
+    let rule = &checks::CLOISTER_LOG;
+    let separators = log
+        .events()
+        .iter()
+        .filter(|event| event.name() == SEPARATOR);
+    let closed = log
+        .events()
+        .last()
+        .is_some_and(|last| last.name() == SEPARATOR);
+    if !closed || separators.count() != 1 {
+        let wanted = "one separator, at the end";
+        checks.require(rule, false, wanted, "a log that is not closed once");
+        return;
+    }
+    let quoted = pcrs
+        .get(PCR15)
+        .map_or_else(Vec::new, |value| value.to_vec());
+    checks.equal(rule, &quoted, &predict_pcr15(log.events()));
+}
+
+fn devices(section: &[u8], log: &EventLog, checks: &mut Checks) {
+    let rule = &checks::DEVICES;
+    let wanted = "no GPU, and one log event `gpu` that says `none`";
+    if let Err(error) = Devices::decode(section) {
+        checks.require(rule, false, wanted, error.to_string());
+        return;
+    }
+    let mut words = log.events().iter().filter(|event| event.name() == GPU);
+    let (first, second) = (words.next(), words.next());
+    let agrees = first.is_some_and(|event| event.value() == b"none") && second.is_none();
+    let found = if agrees {
+        wanted
+    } else {
+        "a log that says otherwise"
+    };
+    checks.require(rule, agrees, wanted, found);
+}
+
+fn index(name: &str) -> Option<usize> {
+    name.strip_prefix("pcr")?.parse().ok()
+}
+
+fn describe(register: &Register) -> String {
+    let values: Vec<_> = register.values.iter().map(ToString::to_string).collect();
+    values.join(" or ")
+}
+
+/// What a PCR covers on a machine that boots a UKI (TCG PC Client Platform Firmware Profile, table
+/// "PCR usage"; the stub's and the kernel's own documentation for 9 to 13).
+fn meaning(name: &str) -> &'static str {
+    match name {
+        "pcr0" => "PCR 0 covers the firmware's code",
+        "pcr1" => "PCR 1 covers the firmware's configuration and the virtual hardware",
+        "pcr2" => "PCR 2 covers option ROMs",
+        "pcr3" => "PCR 3 covers the configuration of option ROMs",
+        "pcr4" => "PCR 4 covers the boot applications: another UKI image was started",
+        "pcr5" => "PCR 5 covers the partition table and the boot loader's configuration",
+        "pcr6" => "PCR 6 covers events of the host's manufacturer",
+        "pcr7" => "PCR 7 covers the state and the keys of Secure Boot",
+        "pcr8" => "PCR 8 covers what a boot loader measures; a UKI measures nothing there",
+        "pcr9" => "PCR 9 covers the command line and the initrd as the kernel took them over",
+        "pcr10" => "PCR 10 covers files measured by the kernel (IMA)",
+        "pcr11" => "PCR 11 covers the UKI's sections: kernel, initrd and command line",
+        "pcr12" => {
+            "PCR 12 covers what was added from outside: a replaced command line, credentials, addons"
+        }
+        "pcr13" => "PCR 13 covers system extensions added from outside",
+        "pcr14" => "PCR 14 covers the keys of shim, which is not used",
+        "pcr15" => {
+            "PCR 15 covers Cloister's own log: configuration, devices, model, ready, separator"
+        }
+        _ => "this register is not part of a TPM quote",
+    }
+}
