@@ -17,7 +17,12 @@
 
 pub mod digest;
 pub mod pcr;
+pub mod pe;
 pub mod reference;
 pub mod transcript;
+pub mod uki;
+
+#[cfg(test)]
+mod vectors;
 
 pub use digest::{Bank, Digest};

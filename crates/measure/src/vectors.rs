@@ -1,0 +1,39 @@
+//! Finds the shared measurement vectors, which lie outside the repository.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Returns the directory `measurement` of the vectors. Without vectors, prints why the test is skipped and
+/// returns `None`; with the variable `CI` set, fails.
+pub(crate) fn directory() -> Option<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut candidates = vec![
+        workspace.join("../shared/vectors"),
+        workspace.join("../../shared/vectors"),
+    ];
+    candidates.extend(environment("CLOISTER_VECTORS").map(PathBuf::from));
+    let found = candidates
+        .iter()
+        .rev()
+        .map(|path| path.join("measurement"))
+        .find(|path| path.is_dir());
+    if found.is_none() {
+        assert!(environment("CI").is_none(), "no vectors, and CI is set");
+        println!("skipped: no measurement vectors; set CLOISTER_VECTORS");
+    }
+    found
+}
+
+/// Reads a JSON file below `directory`.
+pub(crate) fn json(directory: &Path, name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests find their vectors by the environment"
+)]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
