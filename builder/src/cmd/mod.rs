@@ -1,0 +1,99 @@
+//! One file for each verb, and what they share: context, exit codes, errors as people read them.
+
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+
+use crate::progress::Progress;
+use crate::store::Store;
+
+pub(crate) mod boot;
+pub(crate) mod build;
+pub(crate) mod connect;
+pub(crate) mod diff;
+pub(crate) mod fetch;
+pub(crate) mod inspect;
+pub(crate) mod lock;
+pub(crate) mod measure;
+pub(crate) mod reproduce;
+pub(crate) mod store;
+pub(crate) mod verify;
+
+/// Exit code for a difference or a rejection.
+pub(crate) const DIFFERENT: u8 = 1;
+/// Exit code for work that could not be done: usage, input, I/O.
+pub(crate) const FAILED: u8 = 2;
+
+/// What every verb is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// Inputs and derived files.
+    pub(crate) store: Store,
+    /// Where progress goes.
+    pub(crate) progress: Progress,
+    /// Whether results go to stdout as JSON.
+    pub(crate) json: bool,
+    /// How many threads may work; never changes a byte of output.
+    pub(crate) jobs: NonZeroUsize,
+}
+
+/// An error of a build stage, with what to do next.
+pub(crate) trait Hinted: std::error::Error + Send + Sync + 'static {
+    /// The next step for a person, without a full stop.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+/// An error as a verb ends with it.
+#[derive(Debug)]
+pub(crate) struct CommandError {
+    error: anyhow::Error,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl<E: Hinted> From<E> for CommandError {
+    fn from(error: E) -> Self {
+        let hint = error.hint();
+        Self {
+            error: error.into(),
+            hint,
+            code: FAILED,
+        }
+    }
+}
+
+impl CommandError {
+    /// An error that says all by itself.
+    pub(crate) fn new(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            error: error.into(),
+            hint: None,
+            code: FAILED,
+        }
+    }
+
+    /// The same error with a next step.
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error with another exit code.
+    pub(crate) fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Prints `error:`, the causes and `hint:` to stderr and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        eprintln!("error: {}", self.error);
+        for cause in self.error.chain().skip(1) {
+            eprintln!("  caused by: {cause}");
+        }
+        if let Some(hint) = &self.hint {
+            eprintln!("hint: {hint}");
+        }
+        ExitCode::from(self.code)
+    }
+}

@@ -1,0 +1,260 @@
+//! `recipe.toml`, schema version 1: what people write. Reference: docs/recipe-reference.md.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// A whole recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Recipe {
+    /// Version of this schema: 1.
+    pub(crate) schema_version: u32,
+    /// Name; also that of its folder.
+    pub(crate) name: String,
+    /// One line for people.
+    #[serde(default)]
+    pub(crate) description: String,
+    /// Platforms that reference values are computed for.
+    pub(crate) platforms: Vec<String>,
+    /// The Debian base.
+    pub(crate) base: Base,
+    /// Python wheels, if any.
+    #[serde(default)]
+    pub(crate) python: Option<Python>,
+    /// Kernel and modules.
+    pub(crate) kernel: Kernel,
+    /// Locked programs and files of the build itself.
+    pub(crate) tools: Tools,
+    /// The root image.
+    #[serde(default)]
+    pub(crate) root: Root,
+    /// Users added to the base's own.
+    #[serde(default, rename = "user")]
+    pub(crate) users: Vec<User>,
+    /// Files beside the recipe that go into the root image.
+    #[serde(default, rename = "file")]
+    pub(crate) files: Vec<RecipeFile>,
+    /// Extra inputs by URL and digest.
+    #[serde(default, rename = "input")]
+    pub(crate) inputs: Vec<Input>,
+    /// What the guest does.
+    pub(crate) guest: Guest,
+    /// The disk image.
+    #[serde(default)]
+    pub(crate) disk: Disk,
+}
+
+/// The Debian base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Base {
+    /// Suite, for example `trixie`.
+    pub(crate) suite: String,
+    /// Archive components.
+    #[serde(default = "main_component")]
+    pub(crate) components: Vec<String>,
+    /// Architecture: `amd64`.
+    pub(crate) architecture: String,
+    /// Key files in `recipes/keys/` that may sign the archive.
+    pub(crate) keys: Vec<String>,
+    /// Packages; what they depend on follows.
+    pub(crate) packages: Vec<String>,
+    /// Packages never pulled in; their absence is reported.
+    #[serde(default)]
+    pub(crate) exclude: Vec<String>,
+}
+
+/// Python wheels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Python {
+    /// Name of the interpreter in `/usr/bin`, for example `python3.13`.
+    pub(crate) interpreter: String,
+    /// `name==version`, exactly these: dependencies are not followed.
+    pub(crate) wheels: Vec<String>,
+    /// Where wheels are installed.
+    pub(crate) site: String,
+    /// Whether `.pyc` files are made at build time.
+    #[serde(default)]
+    pub(crate) bytecode: bool,
+}
+
+/// Kernel and modules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Kernel {
+    /// Package that names the kernel image.
+    pub(crate) package: String,
+    /// Modules of the initrd; what they depend on follows.
+    pub(crate) modules: Vec<String>,
+    /// Kernel command-line words.
+    pub(crate) cmdline: Vec<String>,
+}
+
+/// Locked programs and files of the build itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Tools {
+    /// `mkfs.erofs`.
+    pub(crate) erofs: ToolPackage,
+    /// The UKI's stub.
+    pub(crate) stub: ToolPackage,
+    /// Firmware that is measured, for platforms that boot the kernel directly.
+    #[serde(default)]
+    pub(crate) firmware: Option<ToolPackage>,
+}
+
+/// A package of a suite and, where one file of it is meant, that file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct ToolPackage {
+    /// Suite, which may differ from the base's.
+    pub(crate) suite: String,
+    /// Package.
+    pub(crate) package: String,
+    /// Path of the file inside the package, without a leading slash.
+    #[serde(default)]
+    pub(crate) file: Option<String>,
+}
+
+/// The root image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Root {
+    /// `none`, `lz4` or `zstd:LEVEL`.
+    #[serde(default = "no_compression")]
+    pub(crate) compression: String,
+    /// Patterns of paths that are kept; empty: everything that is not dropped.
+    #[serde(default)]
+    pub(crate) keep: Vec<String>,
+    /// Patterns of paths that are left out.
+    #[serde(default)]
+    pub(crate) drop: Vec<String>,
+}
+
+/// A user of the root image, with a group of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct User {
+    /// Login name.
+    pub(crate) name: String,
+    /// User id.
+    pub(crate) uid: u32,
+    /// Group id.
+    pub(crate) gid: u32,
+    /// Home directory, absolute.
+    pub(crate) home: String,
+}
+
+/// A file beside the recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct RecipeFile {
+    /// Path in the image, absolute.
+    pub(crate) path: String,
+    /// Path below the recipe's folder.
+    pub(crate) source: String,
+    /// Octal permission bits.
+    #[serde(default = "ordinary_mode")]
+    pub(crate) mode: String,
+}
+
+/// An extra input by URL and digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Input {
+    /// Where the bytes are.
+    pub(crate) url: String,
+    /// Their digest.
+    pub(crate) sha256: Digest,
+    /// Path in the image, absolute.
+    pub(crate) path: String,
+    /// Octal permission bits.
+    #[serde(default = "ordinary_mode")]
+    pub(crate) mode: String,
+}
+
+/// What the guest does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Guest {
+    /// TCP port that is served.
+    pub(crate) listen: u16,
+    /// How the guest gets its address.
+    pub(crate) network: Network,
+    /// GPU stage: `none`.
+    pub(crate) gpu: String,
+    /// Where the model lies: `root`.
+    pub(crate) model: String,
+    /// The program that is served.
+    pub(crate) workload: Workload,
+}
+
+/// How the guest gets its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Network {
+    /// DHCP for IPv4.
+    Dhcp,
+    /// Fixed.
+    Static {
+        /// Address and prefix length, for example `10.0.2.15/24`.
+        address: String,
+        /// Default gateway.
+        gateway: String,
+    },
+}
+
+/// The program that is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Workload {
+    /// Program and arguments; the program by absolute path.
+    pub(crate) exec: Vec<String>,
+    /// One of the recipe's users.
+    pub(crate) user: String,
+    /// Working directory, absolute.
+    #[serde(default = "slash")]
+    pub(crate) directory: String,
+    /// The whole environment.
+    #[serde(default)]
+    pub(crate) environment: BTreeMap<String, String>,
+    /// File name of the Unix socket in `/run/workload`.
+    pub(crate) socket: String,
+    /// Memory limit in MiB; 0: none.
+    #[serde(default)]
+    pub(crate) memory_max_mib: u64,
+}
+
+/// The disk image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Disk {
+    /// Size of the EFI system partition in MiB.
+    pub(crate) esp_mib: u64,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self { esp_mib: 64 }
+    }
+}
+
+fn main_component() -> Vec<String> {
+    vec!["main".to_owned()]
+}
+
+fn no_compression() -> String {
+    "none".to_owned()
+}
+
+fn ordinary_mode() -> String {
+    "0644".to_owned()
+}
+
+fn slash() -> String {
+    "/".to_owned()
+}
