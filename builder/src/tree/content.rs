@@ -55,6 +55,11 @@ impl Content {
             .get_or_init(|| Digest(Sha256::digest(&self.0.bytes).into()))
     }
 
+    /// A number that hard links share and different files do not, within one process.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// Whether both are the same allocation, that is, hard links of one file.
     pub(crate) fn is_shared_with(&self, other: &Content) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -4,8 +4,12 @@
 //! everything (the lock's epoch), so entries carry none; extended attributes, device nodes,
 //! sockets and pipes do not exist here. Hard links are entries that share one [`Content`].
 
+mod archive;
 mod content;
+pub(crate) mod merge;
 mod path;
+pub(crate) mod pattern;
+mod resolve;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +17,7 @@ use crate::store::Digest;
 
 pub(crate) use content::Content;
 pub(crate) use path::{PathError, TreePath, show};
+pub(crate) use resolve::Resolved;
 
 /// Permission bits an entry may have: `rwx` for three classes, set-uid, set-gid and sticky.
 pub(crate) const MODE_MASK: u32 = 0o7777;
@@ -195,4 +200,10 @@ pub(crate) struct Module {
     pub(crate) content: Content,
     /// What the module came from.
     pub(crate) origin: Origin,
+}
+
+/// A path that the caller knows to be valid, for tests.
+#[cfg(test)]
+pub(crate) fn path(text: &str) -> TreePath {
+    TreePath::new(text.as_bytes()).expect("a valid path")
 }

@@ -1,0 +1,405 @@
+//! Installing Python wheels without running anything of theirs.
+//!
+//! Spec: PyPA binary distribution format 1.x, recording installed projects, entry points. The zip
+//! is unpacked in memory, every file is checked against `RECORD`, the `.data` schemes go to their
+//! places, commands are written from `entry_points.txt`, and `RECORD` is written afresh.
+//! Not covered: `RECORD.jws`/`RECORD.p7s` signatures (dropped), bytecode (see `pyc`).
+
+mod archive;
+mod metadata;
+mod record;
+mod requirement;
+mod tags;
+
+use std::io::{Read, Seek};
+
+use crate::store::Digest;
+use crate::tree::{Content, Entry, Origin, PathError, TreePath};
+
+pub(crate) use metadata::MetadataError;
+use metadata::{Headers, normalised};
+use record::Record;
+pub(crate) use record::RecordError;
+pub(crate) use requirement::Requirement;
+pub(crate) use tags::Interpreter;
+
+/// Where the files of a wheel go and what runs them.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// The interpreter that must fit.
+    pub(crate) interpreter: Interpreter,
+    /// Absolute path of the interpreter, for the first line of commands.
+    pub(crate) command: String,
+    /// Directory of modules (`usr/lib/python3/dist-packages`).
+    pub(crate) site: TreePath,
+}
+
+/// Which wheel this is, from the lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Locked<'a> {
+    /// Project name.
+    pub(crate) name: &'a str,
+    /// Version.
+    pub(crate) version: &'a str,
+    /// File name, which carries the tags.
+    pub(crate) file: &'a str,
+    /// SHA-256 of the file.
+    pub(crate) sha256: Digest,
+}
+
+/// A wheel's files at their places.
+#[derive(Debug, Clone)]
+pub(crate) struct Installed {
+    /// Files with their paths in the image, sorted.
+    pub(crate) files: Vec<(TreePath, Entry)>,
+    /// Requirements that apply to this image.
+    pub(crate) requirements: Vec<Requirement>,
+    /// The licence as the wheel states it: an SPDX expression, or words.
+    pub(crate) licence: Option<String>,
+}
+
+/// Why a wheel cannot be installed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WheelError {
+    /// The zip cannot be read.
+    #[error("damaged wheel")]
+    Zip(#[from] zip::result::ZipError),
+    /// A file in the zip cannot be read or fails its check sum.
+    #[error("cannot unpack `{path}`")]
+    Unpack {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A name in the zip is not a path inside the target.
+    #[error("file with an unusable name")]
+    Path(#[from] PathError),
+    /// The zip holds something that is not a regular file or directory.
+    #[error("`{0}` is a symbolic link or device; wheels hold regular files only")]
+    Kind(String),
+    /// A name stands twice.
+    #[error("`{0}` stands twice in the wheel")]
+    Twice(String),
+    /// More comes out than a real wheel could hold.
+    #[error("more than {limit} bytes come out of the wheel: refused as a decompression bomb")]
+    Bomb {
+        /// Bytes accepted.
+        limit: u64,
+    },
+    /// The file name is not that of a wheel.
+    #[error("`{0}` is not a wheel's file name (`name-version-python-abi-platform.whl`)")]
+    FileName(String),
+    /// The tags do not fit.
+    #[error("`{file}` is not for the image's interpreter, {interpreter}")]
+    Tags {
+        /// The wheel's file name.
+        file: String,
+        /// What the image has.
+        interpreter: Interpreter,
+    },
+    /// `Requires-Python` is not satisfied.
+    #[error("requires Python {wanted}; the image has {found}")]
+    Python {
+        /// The specifier.
+        wanted: String,
+        /// What the image has.
+        found: Interpreter,
+    },
+    /// A file that every wheel has is missing.
+    #[error("`{0}` is missing")]
+    Missing(String),
+    /// `WHEEL`, `METADATA` or `entry_points.txt` cannot be parsed.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// `RECORD` cannot be parsed or does not match.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A field says something else than the lock, or a version that is not known.
+    #[error("{field} is `{found}`; wanted `{wanted}`")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What it must be.
+        wanted: String,
+    },
+    /// A `.data` scheme that does not exist.
+    #[error("`{0}` is in a `.data` directory of an unknown kind")]
+    Scheme(String),
+}
+
+/// Unpacks, checks and places one wheel.
+pub(crate) fn install(
+    wheel: impl Read + Seek,
+    locked: Locked<'_>,
+    target: &Target,
+) -> Result<Installed, WheelError> {
+    let name = tags::FileName::parse(locked.file)
+        .ok_or_else(|| WheelError::FileName(locked.file.to_owned()))?;
+    if !name.fits(target.interpreter) {
+        return Err(WheelError::Tags {
+            file: locked.file.to_owned(),
+            interpreter: target.interpreter,
+        });
+    }
+    let files = archive::unpack(wheel)?;
+    let info = Info::read(&files, &name)?;
+    info.check(locked, target)?;
+    let record = Record::parse(info.file(&files, "RECORD")?.content.bytes())?;
+    check_record(&files, &record, &info)?;
+    let requirements = info.metadata.all("Requires-Dist");
+    let requirements = requirements
+        .filter_map(|r| requirement::applicable(r, target.interpreter.minor))
+        .collect();
+    let licence = info.licence();
+    let files = place(files, &info, locked, target)?;
+    Ok(Installed {
+        files,
+        requirements,
+        licence,
+    })
+}
+
+/// The `.dist-info` directory.
+struct Info {
+    /// `name-version.dist-info`
+    directory: String,
+    /// `name-version.data`
+    data: String,
+    wheel: Headers,
+    metadata: Headers,
+}
+
+impl Info {
+    fn read(files: &archive::Files, name: &tags::FileName) -> Result<Info, WheelError> {
+        let stem = format!("{}-{}", name.name, name.version);
+        let directory = format!("{stem}.dist-info");
+        let mut info = Info {
+            directory,
+            data: format!("{stem}.data"),
+            wheel: Headers::default(),
+            metadata: Headers::default(),
+        };
+        info.wheel = Headers::parse("WHEEL", info.file(files, "WHEEL")?.content.bytes())?;
+        info.metadata = Headers::parse("METADATA", info.file(files, "METADATA")?.content.bytes())?;
+        Ok(info)
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.directory)
+    }
+
+    fn file<'a>(
+        &self,
+        files: &'a archive::Files,
+        name: &str,
+    ) -> Result<&'a archive::File, WheelError> {
+        let path = self.path(name);
+        files.get(&path).ok_or(WheelError::Missing(path))
+    }
+
+    fn check(&self, locked: Locked<'_>, target: &Target) -> Result<(), WheelError> {
+        let field = |field, found: Option<&str>, wanted: &str| WheelError::Field {
+            field,
+            found: found.unwrap_or("missing").to_owned(),
+            wanted: wanted.to_owned(),
+        };
+        let version = self.wheel.get("Wheel-Version");
+        if !version.is_some_and(|v| v.starts_with("1.")) {
+            return Err(field("Wheel-Version", version, "1.x"));
+        }
+        let name = self.metadata.get("Name");
+        if !name.is_some_and(|n| normalised(n) == normalised(locked.name)) {
+            return Err(field("Name in METADATA", name, locked.name));
+        }
+        let version = self.metadata.get("Version");
+        if version != Some(locked.version) {
+            return Err(field("Version in METADATA", version, locked.version));
+        }
+        match self.metadata.get("Requires-Python") {
+            Some(wanted) if !requirement::python_satisfies(wanted, target.interpreter.minor) => {
+                Err(WheelError::Python {
+                    wanted: wanted.to_owned(),
+                    found: target.interpreter,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn licence(&self) -> Option<String> {
+        let expression = self.metadata.get("License-Expression");
+        let words = self
+            .metadata
+            .get("License")
+            .filter(|l| !l.contains('\n') && l.len() < 100 && *l != "UNKNOWN");
+        let classifier = self
+            .metadata
+            .all("Classifier")
+            .find_map(|c| c.strip_prefix("License :: OSI Approved :: "));
+        expression.or(words).or(classifier).map(str::to_owned)
+    }
+}
+
+/// Files that `RECORD` cannot list with a hash.
+fn is_unrecorded(path: &str, info: &Info) -> bool {
+    ["RECORD", "RECORD.jws", "RECORD.p7s"]
+        .iter()
+        .any(|name| path == info.path(name))
+}
+
+fn check_record(files: &archive::Files, record: &Record, info: &Info) -> Result<(), WheelError> {
+    for (path, file) in files {
+        if !is_unrecorded(path, info) {
+            record.check(path, file.content.bytes(), &file.content.sha256().0)?;
+        }
+    }
+    for path in record.paths() {
+        if !files.contains_key(path) && !is_unrecorded(path, info) {
+            return Err(RecordError::Absent(path.to_owned()).into());
+        }
+    }
+    Ok(())
+}
+
+/// Gives every file its path in the image and writes commands, `INSTALLER` and `RECORD`.
+fn place(
+    files: archive::Files,
+    info: &Info,
+    locked: Locked<'_>,
+    target: &Target,
+) -> Result<Vec<(TreePath, Entry)>, WheelError> {
+    let origin = Origin::Wheel {
+        name: locked.name.to_owned(),
+        version: locked.version.to_owned(),
+        sha256: locked.sha256,
+    };
+    let mut placed = Placed {
+        files: Vec::new(),
+        record: Record::default(),
+        site: &target.site,
+        origin,
+    };
+    let entry_points = files
+        .get(&info.path("entry_points.txt"))
+        .map(|f| f.content.clone());
+    for (path, file) in files {
+        if is_unrecorded(&path, info) || path == info.path("INSTALLER") {
+            continue;
+        }
+        let (destination, is_script) = destination(&path, info, locked, target)?;
+        let content = if is_script {
+            with_interpreter(file.content, &target.command)
+        } else {
+            file.content
+        };
+        let mode = if is_script || file.executable {
+            0o755
+        } else {
+            0o644
+        };
+        placed.add(destination, mode, content);
+    }
+    if let Some(text) = entry_points {
+        for command in metadata::commands(text.bytes())? {
+            let path = TreePath::new(b"usr/bin")?.join(command.name.as_bytes())?;
+            placed.add(
+                path,
+                0o755,
+                Content::new(command.script(&target.command).into_bytes()),
+            );
+        }
+    }
+    let installer = target.site.join(info.path("INSTALLER").as_bytes())?;
+    placed.add(installer, 0o644, Content::new(b"cloister\n".to_vec()));
+    let record = Content::new(placed.record.encode(&info.path("RECORD")));
+    placed.add(
+        target.site.join(info.path("RECORD").as_bytes())?,
+        0o644,
+        record,
+    );
+    placed.files.sort_by(|a, b| a.0.cmp(&b.0));
+    match placed
+        .files
+        .windows(2)
+        .find(|pair| matches!(pair, [a, b] if a.0 == b.0))
+    {
+        Some([twice, ..]) => Err(WheelError::Twice(twice.0.absolute())),
+        _ => Ok(placed.files),
+    }
+}
+
+struct Placed<'a> {
+    files: Vec<(TreePath, Entry)>,
+    record: Record,
+    site: &'a TreePath,
+    origin: Origin,
+}
+
+impl Placed<'_> {
+    fn add(&mut self, path: TreePath, mode: u32, content: Content) {
+        self.record.set(relative(&path, self.site), content.bytes());
+        self.files
+            .push((path, Entry::file(mode, content, self.origin.clone())));
+    }
+}
+
+/// `path` as `RECORD` writes it: relative to the site directory, with `..` where it lies outside.
+fn relative(path: &TreePath, site: &TreePath) -> String {
+    let (path, site): (Vec<_>, Vec<_>) = (path.components().collect(), site.components().collect());
+    let common = path.iter().zip(&site).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n(&b".."[..], site.len() - common);
+    let down = path.iter().skip(common).copied();
+    let parts: Vec<_> = up.chain(down).map(String::from_utf8_lossy).collect();
+    parts.join("/")
+}
+
+/// The path in the image and whether the file is a script of the `scripts` scheme.
+fn destination(
+    path: &str,
+    info: &Info,
+    locked: Locked<'_>,
+    target: &Target,
+) -> Result<(TreePath, bool), WheelError> {
+    let inside = path
+        .strip_prefix(&info.data)
+        .and_then(|rest| rest.strip_prefix('/'));
+    let Some(inside) = inside else {
+        return Ok((target.site.join(path.as_bytes())?, false));
+    };
+    let (scheme, rest) = inside
+        .split_once('/')
+        .ok_or_else(|| WheelError::Scheme(path.to_owned()))?;
+    let under = |directory: &str| TreePath::new(directory.as_bytes())?.join(rest.as_bytes());
+    let minor = target.interpreter.minor;
+    Ok(match scheme {
+        "purelib" | "platlib" => (target.site.join(rest.as_bytes())?, false),
+        "scripts" => (under("usr/bin")?, true),
+        "data" => (under("usr")?, false),
+        "headers" => (
+            under(&format!("usr/include/python3.{minor}/{}", locked.name))?,
+            false,
+        ),
+        _ => return Err(WheelError::Scheme(path.to_owned())),
+    })
+}
+
+/// A script whose first line `#!python` or `#!pythonw` names the image's interpreter instead.
+fn with_interpreter(content: Content, interpreter: &str) -> Content {
+    let bytes = content.bytes();
+    let end = bytes
+        .iter()
+        .position(|&b| b == b'\n')
+        .unwrap_or(bytes.len());
+    match bytes.split_at_checked(end) {
+        Some((b"#!python" | b"#!pythonw" | b"#!python\r" | b"#!pythonw\r", rest)) => {
+            Content::new([format!("#!{interpreter}").as_bytes(), rest].concat())
+        }
+        _ => content,
+    }
+}
+
+#[cfg(test)]
+mod tests;
