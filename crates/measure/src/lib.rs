@@ -19,6 +19,7 @@ pub mod digest;
 pub mod pcr;
 pub mod pe;
 pub mod reference;
+pub mod snp;
 pub mod transcript;
 pub mod uki;
 
