@@ -10,8 +10,10 @@ use clap::{Parser, Subcommand};
 use crate::cmd::{CommandError, Context};
 
 mod cmd;
+mod deb;
 mod digest;
 mod disk;
+mod effects;
 mod fat;
 mod gpt;
 mod guid;
@@ -25,6 +27,7 @@ mod store;
 mod tree;
 mod uki;
 mod verity;
+mod wheel;
 
 /// Reproducible confidential-VM images, and what hardware will measure when they boot
 #[derive(Debug, Parser)]

@@ -170,6 +170,21 @@ impl Tree {
         self.entries.iter()
     }
 
+    /// The entries below `directory`, sorted; its own entry is not among them.
+    pub(crate) fn below<'a>(
+        &'a self,
+        directory: &'a TreePath,
+    ) -> impl Iterator<Item = (&'a TreePath, &'a Entry)> {
+        // `/` sorts after `-` and `.`, so other names may stand between a directory and its content.
+        let after = (
+            std::ops::Bound::Excluded(directory),
+            std::ops::Bound::Unbounded,
+        );
+        let all = self.entries.range::<TreePath, _>(after);
+        all.take_while(|(path, _)| path.as_bytes().starts_with(directory.as_bytes()))
+            .filter(|(path, _)| path.is_below(directory))
+    }
+
     /// Number of entries, the root directory not counted.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
