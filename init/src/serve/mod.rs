@@ -1,0 +1,211 @@
+//! The unprivileged front of the guest: RA-TLS towards clients, HTTP/1.1 on a Unix socket towards the workload.
+//!
+//! ```text
+//! client == TLS 1.3 ==> tls -> h1 or h2 -> upstream -> workload
+//!                               |
+//!                               +-> attest -> control channel -> PID 1
+//! ```
+//!
+//! One thread, one task per connection (HTTP/2: and per stream). `gateway` holds what they share, `head` judges
+//! messages, `identity` and `attest` make layers A and B of `cloister-ra/1`, `filter` confines the process.
+//! Nothing about requests is ever logged. ADR: `docs/adr/0012-own-http1-path-in-serve.md`.
+
+mod answer;
+mod attest;
+mod chunked;
+mod deadline;
+mod filter;
+mod gateway;
+mod h1;
+mod h2;
+mod head;
+mod identity;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod upload;
+mod upstream;
+
+pub use attest::AttestError;
+pub use filter::FilterError;
+pub use gateway::Limits;
+pub use upstream::Endpoint;
+
+use crate::channel::Configuration;
+use attest::{Attestor, attestor};
+use gateway::Gateway;
+use identity::{Draft, Identity, IdentityError};
+use nix::sys::socket::sockopt::TcpNoDelay;
+use nix::sys::socket::{Backlog, listen, setsockopt};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+
+/// How often the leaf's age is looked at. By the wall clock, which may be set while we run.
+const LEAF_CHECK: Duration = Duration::from_secs(60);
+
+/// The front could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The runtime, the listener or the control channel could not be set up.
+    #[error("cannot set up the front: {0}")]
+    Io(#[from] io::Error),
+    /// The certificate or key does not serve.
+    #[error("cannot use the certificate: {0}")]
+    Tls(#[from] rustls::Error),
+    /// No leaf could be made.
+    #[error(transparent)]
+    Identity(Box<dyn std::error::Error + Send + Sync>),
+    /// No evidence: the front does not serve without.
+    #[error(transparent)]
+    Attest(#[from] AttestError),
+    /// The process could not be confined.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+}
+
+impl From<IdentityError> for ServeError {
+    fn from(error: IdentityError) -> Self {
+        Self::Identity(Box::new(error))
+    }
+}
+
+/// Serves until the control channel breaks or a leaf can no longer be renewed.
+///
+/// `control` leads to PID 1, whose [`Configuration`] has been read from it; `listener` is bound. The calling
+/// thread must be the only one of the process: the system call filter is its own.
+///
+/// # Errors
+/// Whatever keeps the front from serving with evidence; the guest must not go on without it.
+pub fn run(
+    control: UnixStream,
+    listener: TcpListener,
+    configuration: &Configuration,
+) -> Result<Infallible, ServeError> {
+    let endpoint = Endpoint::Unix(configuration.workload_socket.clone().into());
+    run_with(
+        control,
+        listener,
+        endpoint,
+        Limits::default(),
+        &configuration.subject,
+    )
+}
+
+fn run_with(
+    control: UnixStream,
+    listener: TcpListener,
+    endpoint: Endpoint,
+    limits: Limits,
+    subject: &str,
+) -> Result<Infallible, ServeError> {
+    let runtime = runtime()?;
+    let (listener, control) = {
+        let _entered = runtime.enter();
+        control.set_nonblocking(true)?;
+        (
+            prepare(listener)?,
+            tokio::net::UnixStream::from_std(control)?,
+        )
+    };
+    filter::install(&endpoint)?;
+    runtime.block_on(attested(control, listener, endpoint, limits, subject))
+}
+
+/// Serves with a fixed certificate and without evidence: for the gateway benchmark, never in a guest.
+///
+/// # Errors
+/// When the certificate does not fit the key, or the listener cannot be used.
+pub fn run_fixed(
+    listener: TcpListener,
+    endpoint: Endpoint,
+    limits: Limits,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Infallible, ServeError> {
+    let runtime = runtime()?;
+    let listener = {
+        let _entered = runtime.enter();
+        prepare(listener)?
+    };
+    filter::install(&endpoint)?;
+    let gateway = Gateway::new(endpoint, limits, Identity::fixed(chain, key)?, None);
+    runtime.block_on(async {
+        tokio::task::spawn_local(Rc::clone(&gateway).keep_time());
+        Ok(gateway.accept(listener).await)
+    })
+}
+
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(LocalOptions::default())
+}
+
+/// Makes `listener` ready for many clients; accepted sockets inherit its options.
+fn prepare(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    setsockopt(&listener, TcpNoDelay, &true)?;
+    listen(&listener, Backlog::MAXCONN)?;
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
+async fn attested(
+    control: tokio::net::UnixStream,
+    listener: tokio::net::TcpListener,
+    endpoint: Endpoint,
+    limits: Limits,
+    subject: &str,
+) -> Result<Infallible, ServeError> {
+    let (attestor, broker) = attestor(control);
+    let serving = async {
+        let identity = identity(&attestor, subject).await?;
+        let gateway = Gateway::new(endpoint, limits, identity, Some(attestor.clone()));
+        tokio::task::spawn_local(Rc::clone(&gateway).keep_time());
+        tokio::task::spawn_local(Rc::clone(&gateway).accept(listener));
+        attestor.listening().await?;
+        rotate(&gateway, &attestor, subject).await
+    };
+    tokio::select! {
+        broken = broker.run() => Ok(broken?),
+        ended = serving => ended,
+    }
+}
+
+/// A new key with a leaf and evidence.
+async fn identity(attestor: &Attestor, subject: &str) -> Result<Identity, ServeError> {
+    let draft = Draft::new(unix_time())?;
+    let evidence = attestor.leaf(&draft).await?;
+    Ok(draft.finish(subject, evidence)?)
+}
+
+/// Renews the leaf at half time, for ever; open connections keep the leaf they began with.
+async fn rotate(
+    gateway: &Gateway,
+    attestor: &Attestor,
+    subject: &str,
+) -> Result<Infallible, ServeError> {
+    loop {
+        tokio::time::sleep(LEAF_CHECK).await;
+        if gateway.identity().is_due(unix_time()) {
+            gateway.set_identity(identity(attestor, subject).await?);
+        }
+    }
+}
+
+/// Seconds since 1970-01-01 00:00 UTC.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a certificate's validity is wall-clock time"
+)]
+fn unix_time() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs())
+}
