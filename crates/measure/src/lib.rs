@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod digest;
+pub mod eventlog;
 pub mod pcr;
 pub mod pe;
 pub mod reference;

@@ -31,9 +31,14 @@ pub struct Extension {
 impl Extension {
     /// Starts `register` at zero in `bank`.
     pub fn new(register: Register, bank: Bank) -> Extension {
+        Extension::starting_at(register, Digest::zero(bank))
+    }
+
+    /// Starts `register` at another value, for TPMs started at a locality other than 0.
+    pub fn starting_at(register: Register, value: Digest) -> Extension {
         Extension {
             register,
-            value: Digest::zero(bank),
+            value,
             steps: Vec::new(),
         }
     }
