@@ -4,7 +4,8 @@ use cloister_evidence::bundle::Bundle;
 use cloister_evidence::devices::Devices;
 use cloister_evidence::log::{EventLog, GPU, SEPARATOR, predict_pcr15};
 use cloister_evidence::tpm::PcrBank;
-use cloister_measure::digest::Bank;
+use cloister_measure::digest::{Bank, Digest};
+use cloister_measure::eventlog;
 use cloister_measure::reference::{Class, ReferenceValues, Register};
 
 use super::PLATFORM;
@@ -15,6 +16,8 @@ use crate::checks::{self, Checks};
 /// nothing was added to it; PCR 9 is the kernel's own account; PCR 15 is the guest's.
 const PINNED: [&str; 6] = ["pcr4", "pcr9", "pcr11", "pcr12", "pcr13", "pcr15"];
 const PCR15: usize = 15;
+/// PCRs that the firmware's log must explain: 0 to 9. The stub's registers, 11 to 13, are pinned.
+const FIRMWARE: usize = 10;
 
 /// Checks that the reference values can pin an image at all.
 pub(super) fn reference(reference: &ReferenceValues, checks: &mut Checks) {
@@ -57,7 +60,9 @@ pub(super) fn reference(reference: &ReferenceValues, checks: &mut Checks) {
 
 /// Compares every register of the reference with its quoted value.
 pub(super) fn compare(pcrs: &PcrBank, reference: &ReferenceValues, checks: &mut Checks) {
-    for (name, register) in &reference.registers {
+    let mut registers: Vec<_> = reference.registers.iter().collect();
+    registers.sort_by_key(|(name, _)| (index(name), *name));
+    for (name, register) in registers {
         let value = index(name).and_then(|index| pcrs.get(index));
         let found = value.map_or("not in the quote".to_owned(), hex::encode);
         let passed = value.is_some_and(|value| register.allows(value));
@@ -80,6 +85,7 @@ pub(super) fn logs(pcrs: &PcrBank, bundle: &Bundle, checks: &mut Checks) {
         }
     };
     cloister_log(pcrs, &log, checks);
+    firmware_log(pcrs, log.firmware(), checks);
     devices(&bundle.devices, &log, checks);
 }
 
@@ -102,6 +108,38 @@ fn cloister_log(pcrs: &PcrBank, log: &EventLog, checks: &mut Checks) {
         .get(PCR15)
         .map_or_else(Vec::new, |value| value.to_vec());
     checks.equal(rule, &quoted, &predict_pcr15(log.events()));
+}
+
+fn firmware_log(pcrs: &PcrBank, log: &[u8], checks: &mut Checks) {
+    let rule = &checks::FIRMWARE_LOG;
+    let wanted = "an event log that replays to the quoted PCRs 0 to 9";
+    let replayed = eventlog::EventLog::parse(log).and_then(|log| log.replay(Bank::Sha256));
+    let replayed = match replayed {
+        Ok(replayed) => replayed,
+        Err(error) => {
+            checks.require(rule, false, wanted, error.to_string());
+            return;
+        }
+    };
+    let differs = |&(index, quoted): &(u32, &[u8; 32])| {
+        let value = replayed.get(&index);
+        let value = value.copied().unwrap_or(Digest::zero(Bank::Sha256));
+        value.as_bytes() != quoted
+    };
+    let quoted = (0..).zip(&pcrs.0).take(FIRMWARE);
+    let different: Vec<_> = quoted
+        .filter(differs)
+        .map(|(index, _)| index.to_string())
+        .collect();
+    if different.is_empty() {
+        checks.require(rule, true, wanted, wanted);
+    } else {
+        let found = format!(
+            "one that gives other values of PCR {}",
+            different.join(", ")
+        );
+        checks.require(rule, false, wanted, found);
+    }
 }
 
 fn devices(section: &[u8], log: &EventLog, checks: &mut Checks) {

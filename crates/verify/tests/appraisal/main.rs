@@ -1,0 +1,17 @@
+//! Tests of the verifier against whole evidence.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `leaf` | leaf certificates and their bundles, genuine and tampered |
+//! | `session` | session bundles: batches, relay, tampering |
+//! | `support` | a guest whose TPM is a key of the test |
+//! | `swtpm` | the same with quotes of a real software TPM |
+
+#[cfg(test)]
+mod leaf;
+#[cfg(test)]
+mod session;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod swtpm;
