@@ -177,15 +177,17 @@ impl LeafExtension {
     /// The extension's value (the content of `extnValue`): a DER OCTET STRING of a CMW collection.
     pub fn encode(&self) -> Vec<u8> {
         let collection = self.encode_collection();
-        let length = collection.len().to_be_bytes();
-        let zeros = length.iter().take_while(|byte| **byte == 0).count();
-        let significant = length.iter().skip(zeros).copied();
+        let length = collection.len() as u64;
+        let [.., b4, b5, b6, b7] = length.to_be_bytes();
         let mut der = vec![OCTET_STRING];
-        if collection.len() >= 0x80 {
-            // Long form: 0x80 plus the number of length bytes, which is at most 8.
-            der.extend((1..=8_u8).rev().nth(zeros).map(|bytes| 0x80 | bytes));
+        match length {
+            0..=0x7f => der.push(b7),
+            0x80..=0xff => der.extend([0x81, b7]),
+            0x100..=0xffff => der.extend([0x82, b6, b7]),
+            0x1_0000..=0xff_ffff => der.extend([0x83, b5, b6, b7]),
+            // The limits of the format keep every collection far below 2^32 bytes.
+            _ => der.extend([0x84, b4, b5, b6, b7]),
         }
-        der.extend(significant);
         der.extend(collection);
         der
     }

@@ -455,3 +455,23 @@ fn verdict_is_json_with_every_check() {
     );
     assert_eq!(json["checks"][0]["outcome"], "pass");
 }
+
+#[test]
+fn extension_value_is_an_octet_string_to_another_reader() {
+    use cloister_evidence::bundle::{CpuKind, CpuSection};
+    use x509_cert::der::Decode;
+    use x509_cert::der::asn1::OctetString;
+    for length in [0, 20, 150, 1000, 65_536] {
+        let cpu = CpuSection {
+            kind: CpuKind::TpmQuote,
+            value: vec![0; length],
+        };
+        let extension = LeafExtension {
+            cpu,
+            bundle_sha256: [0; 32],
+        };
+        let value = extension.encode();
+        let contents = OctetString::from_der(&value).unwrap();
+        assert_eq!(contents.as_bytes()[0], 0xa2, "a CBOR map of two");
+    }
+}
