@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cmd::{CommandError, Context};
 
+mod client;
 mod cmd;
 mod deb;
 mod digest;
@@ -22,7 +23,9 @@ mod le;
 mod lock;
 mod platform;
 mod progress;
+mod qemu;
 mod recipe;
+mod reproduce;
 mod store;
 mod tree;
 mod uki;

@@ -116,6 +116,8 @@ pub(crate) enum PlatformError {
     },
 }
 
+impl crate::cmd::Hinted for PlatformError {}
+
 impl Platform {
     /// Loads the platform called `name`.
     pub(crate) fn load(name: &str) -> Result<Platform, PlatformError> {

@@ -1,16 +1,140 @@
-//! `cloister verify`: compare a running guest's evidence with reference values.
+//! `cloister verify URL`: appraises a live endpoint and prints every check.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use super::{CommandError, Context};
+use anyhow::Context as _;
+use cloister_measure::reference::ReferenceValues;
+use cloister_verify::Policy;
+use tokio::time::{Instant, sleep};
 
-/// Compare a running guest's evidence with reference values
+use super::{CommandError, Context, DIFFERENT};
+use crate::client::attest::{self, Session};
+use crate::client::{Appraised, ClientError, Endpoint, Expectation};
+
+/// Compare a running guest's evidence with `measurements/`
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Address of the guest: `https://HOST[:PORT]`
+    url: Endpoint,
+    #[command(flatten)]
+    expected: Expected,
+}
 
-/// Runs the verb.
-pub(crate) fn run(_args: Args, _ctx: &Context) -> Result<ExitCode, CommandError> {
-    Err(CommandError::new(anyhow::anyhow!(
-        "`verify` is not written yet"
-    )))
+/// What an endpoint is held against, for every verb that attests one.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Expected {
+    /// Reference values: a file `measurements/RECIPE/PLATFORM.json`
+    #[arg(long, value_name = "FILE")]
+    expect: PathBuf,
+    /// Reject platforms that cannot keep the host out
+    #[arg(long)]
+    require_confidential: bool,
+    /// Try again for this long while the endpoint cannot be reached
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
+}
+
+/// Runs the verb: 0 accepted, 1 rejected, 2 not reached.
+pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let expectation = args.expected.load()?;
+    let runtime = runtime()?;
+    let (appraised, session) =
+        runtime.block_on(args.expected.open(&args.url, &expectation, ctx))?;
+    if let Some(session) = session {
+        session.abort();
+    }
+    print(&appraised, ctx)?;
+    Ok(if appraised.accepted {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(DIFFERENT)
+    })
+}
+
+impl Expected {
+    /// Reads the reference values.
+    pub(crate) fn load(&self) -> Result<Expectation, CommandError> {
+        let policy = Policy {
+            require_confidential: self.require_confidential,
+            ..Policy::default()
+        };
+        Ok(Expectation {
+            reference: reference_values(&self.expect)?,
+            policy,
+        })
+    }
+
+    /// Attests the endpoint, again and again while it cannot be reached and `--wait` allows it.
+    pub(crate) async fn open(
+        &self,
+        url: &Endpoint,
+        expectation: &Expectation,
+        ctx: &Context,
+    ) -> Result<(Appraised, Option<Session>), ClientError> {
+        let start = Instant::now();
+        let limit = Duration::from_secs(self.wait);
+        let mut told = false;
+        loop {
+            match attest::open(url, expectation, now()).await {
+                Err(error) if start.elapsed() < limit => {
+                    if !told {
+                        ctx.progress.say(&format!("waiting for {url}: {error}"));
+                        told = true;
+                    }
+                    sleep(Duration::from_millis(250)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+fn reference_values(path: &Path) -> Result<ReferenceValues, CommandError> {
+    let read = || -> anyhow::Result<ReferenceValues> {
+        let bytes = std::fs::read(path)?;
+        Ok(ReferenceValues::from_json(&bytes)?)
+    };
+    read()
+        .with_context(|| format!("reference values `{}` cannot be used", path.display()))
+        .map_err(|error| {
+            CommandError::new(error).with_hint(
+                "`cloister build` writes them to `out/RECIPE/measurements/PLATFORM.json`",
+            )
+        })
+}
+
+/// Prints the verdict: JSON, or one line a check.
+fn print(appraised: &Appraised, ctx: &Context) -> Result<(), CommandError> {
+    use std::io::Write as _;
+    let text = if ctx.json {
+        serde_json::to_string_pretty(appraised).map_err(CommandError::new)? + "\n"
+    } else {
+        appraised.to_string()
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(CommandError::new)?;
+    Ok(())
+}
+
+/// One thread for everything a client does.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime cannot be started")
+        .map_err(CommandError::new)
+}
+
+/// Seconds since the Unix epoch, against which the validity of a leaf is held.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a leaf's validity is held against this machine's clock; no image byte depends on it"
+)]
+pub(crate) fn now() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
