@@ -12,6 +12,7 @@ use crate::cmd::{CommandError, Context};
 mod client;
 mod cmd;
 mod deb;
+mod debian;
 mod digest;
 mod disk;
 mod effects;
