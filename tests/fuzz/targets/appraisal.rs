@@ -9,8 +9,11 @@ use std::sync::LazyLock;
 use cloister_measure::reference::ReferenceValues;
 use cloister_verify::tpm::{appraise_leaf, appraise_session};
 use cloister_verify::{Policy, certificate};
+use edits::edit;
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../edits.rs"]
+mod edits;
 #[path = "../../../crates/verify/tests/appraisal/support.rs"]
 #[expect(dead_code, reason = "the tests of the verifier use more of it")]
 mod support;
@@ -46,22 +49,6 @@ impl Genuine {
         let (spki, reference) = (&self.spki, &self.reference);
         appraise_session(spki, &NONCE, &EXPORTER, bundle, reference, &Policy::default()).accepted
     }
-}
-
-/// Applies edits of four bytes: place (two bytes), kind, value.
-fn edit(genuine: &[u8], edits: &[u8]) -> Vec<u8> {
-    let mut edited = genuine.to_vec();
-    for edit in edits.as_chunks::<4>().0 {
-        let [high, low, kind, value] = *edit;
-        let place = usize::from(u16::from_be_bytes([high, low])) % (edited.len() + 1);
-        match kind % 4 {
-            0 => edited.insert(place, value),
-            1 => edited.truncate(place),
-            2 if place < edited.len() => drop(edited.remove(place)),
-            _ => edited.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= value),
-        }
-    }
-    edited
 }
 
 fuzz_target!(|data: &[u8]| {
