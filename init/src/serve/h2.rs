@@ -83,88 +83,112 @@ async fn stream(
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
-    let gateway = Rc::clone(&client.gateway);
-    let Some(_permit) = gateway.admit() else {
-        return send(
-            &mut respond,
-            &Answer::busy("too many requests in flight"),
-            false,
-        );
+    let Some(_permit) = client.gateway.admit() else {
+        let answer = Answer::busy("too many requests in flight");
+        return send(&mut respond, &answer, false);
     };
     let (parts, body) = request.into_parts();
     let mut out = Vec::with_capacity(1024);
     let translated = translate(&parts, body.is_end_stream(), &mut out);
-    drop(parts.headers);
-    let (method, framing, route) = match translated {
-        Ok(translated) => translated,
-        Err(refusal) => return send(&mut respond, &refusal.into(), false),
-    };
-    let guard = gateway.clock().guard(gateway.limits().response);
-    let is_head = method == Method::Head;
-    if route != Route::Workload {
-        let answer = match small_body(body, gateway.limits().local_body, &guard).await {
+    drop(parts);
+    match translated {
+        Err(refusal) => send(&mut respond, &refusal.into(), false),
+        Ok(wanted) if wanted.route != Route::Workload => {
+            client.local(wanted, body, respond).await;
+        }
+        Ok(wanted) => client.forward(wanted, out, body, respond).await,
+    }
+}
+
+/// A request that has been judged.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    method: Method,
+    framing: Framing,
+    route: Route,
+}
+
+impl Client {
+    /// Answers a request without the workload.
+    async fn local(&self, wanted: Wanted, body: RecvStream, mut respond: SendResponse<Bytes>) {
+        let Wanted { method, route, .. } = wanted;
+        let limits = self.gateway.limits();
+        let guard = self.gateway.clock().guard(limits.head);
+        let answer = match small_body(body, limits.local_body, &guard).await {
             Ok(body) => {
-                gateway
-                    .local(route, method, &body, &client.identity, &client.session)
+                self.gateway
+                    .local(route, method, &body, &self.identity, &self.session)
                     .await
             }
             Err(failure) => failure
                 .answer()
                 .unwrap_or_else(|| Answer::error(400, "request body ended early")),
         };
-        return send(&mut respond, &answer, is_head);
+        send(&mut respond, &answer, method == Method::Head);
     }
-    if matches!(framing, Framing::Length(length) if length > gateway.limits().body) {
-        return send(
-            &mut respond,
-            &Answer::error(413, "request body too large"),
-            is_head,
-        );
-    }
-    let mut uplink = Uplink::new(out, framing);
-    let mut download = Download {
-        respond,
-        stream: None,
-    };
-    let mut upload = Upload {
-        is_done: framing == Framing::Length(0),
-        body,
-        total: 0,
-    };
-    loop {
-        let (stream, is_reused) = match gateway
-            .pool()
-            .obtain(&guard, gateway.limits().connect)
-            .await
-        {
-            Ok(obtained) => obtained,
-            Err(failure) => return download.fail(failure, is_head),
+
+    /// Exchanges a request, whose head for the workload is `head`, for its response.
+    async fn forward(
+        &self,
+        wanted: Wanted,
+        head: Vec<u8>,
+        body: RecvStream,
+        respond: SendResponse<Bytes>,
+    ) {
+        let Wanted {
+            method, framing, ..
+        } = wanted;
+        let limits = self.gateway.limits();
+        let guard = self.gateway.clock().guard(limits.response);
+        let mut download = Download {
+            respond,
+            stream: None,
+            is_head: method == Method::Head,
         };
-        guard.set(gateway.limits().response);
-        let reader = Reader::new(method);
-        let mut exchange = Exchange {
-            gateway: &gateway,
-            guard: &guard,
-            uplink: &mut uplink,
-            upload: &mut upload,
-            download: &mut download,
-            stream,
-            reader,
-        };
-        let result = std::future::poll_fn(|cx| exchange.poll(cx)).await;
-        let Exchange { stream, reader, .. } = exchange;
-        let may_repeat = is_reused
-            && !reader.has_bytes()
-            && method.is_idempotent()
-            && framing == Framing::Length(0);
-        match result {
-            Ok(()) if reader.is_reusable() && upload.is_done && !uplink.is_broken() => {
-                return gateway.pool().give(stream);
-            }
-            Ok(()) => return,
-            Err(Failure::Closed) if may_repeat => uplink.rewind(),
-            Err(failure) => return download.fail(failure, is_head),
+        if matches!(framing, Framing::Length(length) if length > limits.body) {
+            return download.fail(Failure::BodyTooLarge);
         }
+        let mut uplink = Uplink::new(head, framing);
+        let mut upload = Upload {
+            is_done: framing == Framing::Length(0),
+            body,
+            total: 0,
+        };
+        loop {
+            let (stream, is_reused) = match self.gateway.pool().obtain(&guard, limits.connect).await
+            {
+                Ok(obtained) => obtained,
+                Err(failure) => return download.fail(failure),
+            };
+            guard.set(limits.response);
+            let mut exchange = Exchange {
+                gateway: &self.gateway,
+                guard: &guard,
+                uplink: &mut uplink,
+                upload: &mut upload,
+                download: &mut download,
+                stream,
+                reader: Reader::new(method),
+            };
+            let result = std::future::poll_fn(|cx| exchange.poll(cx)).await;
+            let Exchange { stream, reader, .. } = exchange;
+            let may_repeat = is_reused && !reader.has_bytes() && wanted.may_repeat();
+            match result {
+                Ok(()) if reader.is_reusable() && upload.is_done && !uplink.is_broken() => {
+                    return self.gateway.pool().give(stream);
+                }
+                Ok(()) => return,
+                Err(Failure::Closed) if may_repeat => uplink.rewind(),
+                Err(failure) => return download.fail(failure),
+            }
+        }
+    }
+}
+
+impl Wanted {
+    /// Whether the request can be sent again on another connection.
+    fn may_repeat(self) -> bool {
+        self.method.is_idempotent() && self.framing == Framing::Length(0)
     }
 }
 
@@ -173,11 +197,7 @@ fn translate(
     parts: &http::request::Parts,
     is_end: bool,
     out: &mut Vec<u8>,
-) -> Result<(Method, Framing, Route), Refusal> {
-    let refuse = |reason| Refusal {
-        status: 400,
-        reason,
-    };
+) -> Result<Wanted, Refusal> {
     let method = Method::of(parts.method.as_str())?;
     let target = parts
         .uri
@@ -197,20 +217,7 @@ fn translate(
         (None, Some(host)) => host.as_bytes(),
         (None, None) => return Err(refuse("no `:authority`")),
     };
-    let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
-    let length = match (lengths.next(), lengths.next()) {
-        (None, _) => None,
-        (Some(value), None) => {
-            Some(head::decimal(value.as_bytes()).ok_or(refuse("malformed `content-length`"))?)
-        }
-        _ => return Err(refuse("more than one `content-length`")),
-    };
-    let framing = match (is_end, length) {
-        (true, None | Some(0)) => Framing::Length(0),
-        (true, Some(_)) => return Err(refuse("body shorter than `content-length`")),
-        (false, Some(length)) => Framing::Length(length),
-        (false, None) => Framing::Chunked,
-    };
+    let (framing, has_length) = framing(parts, is_end)?;
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.as_bytes());
@@ -230,9 +237,39 @@ fn translate(
     if !cookies.is_empty() {
         head::write_field("cookie", &cookies.join(&b"; "[..]), out);
     }
-    head::write_request_framing(framing, length.is_some(), out);
+    head::write_request_framing(framing, has_length, out);
     out.extend_from_slice(b"\r\n");
-    Ok((method, framing, Route::of(target)))
+    Ok(Wanted {
+        method,
+        framing,
+        route: Route::of(target),
+    })
+}
+
+fn refuse(reason: &'static str) -> Refusal {
+    Refusal {
+        status: 400,
+        reason,
+    }
+}
+
+/// How the body ends, and whether the client gave a length.
+fn framing(parts: &http::request::Parts, is_end: bool) -> Result<(Framing, bool), Refusal> {
+    let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => None,
+        (Some(value), None) => {
+            Some(head::decimal(value.as_bytes()).ok_or(refuse("malformed `content-length`"))?)
+        }
+        _ => return Err(refuse("more than one `content-length`")),
+    };
+    let framing = match (is_end, length) {
+        (true, None | Some(0)) => Framing::Length(0),
+        (true, Some(_)) => return Err(refuse("body shorter than `content-length`")),
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::Chunked,
+    };
+    Ok((framing, length.is_some()))
 }
 
 /// Sends a whole answer; a client that has gone does not matter.
@@ -271,6 +308,7 @@ struct Upload {
 struct Download {
     respond: SendResponse<Bytes>,
     stream: Option<SendStream<Bytes>>,
+    is_head: bool,
 }
 
 /// One request and its response.
@@ -416,9 +454,9 @@ impl Download {
     }
 
     /// Ends the stream after a failure: an answer if none has begun, else a reset.
-    fn fail(&mut self, failure: Failure, is_head: bool) {
+    fn fail(&mut self, failure: Failure) {
         match (&mut self.stream, failure.answer()) {
-            (None, Some(answer)) => send(&mut self.respond, &answer, is_head),
+            (None, Some(answer)) => send(&mut self.respond, &answer, self.is_head),
             (None, None) => self.respond.send_reset(Reason::CANCEL),
             (Some(stream), _) => stream.send_reset(Reason::INTERNAL_ERROR),
         }

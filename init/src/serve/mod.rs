@@ -87,34 +87,73 @@ pub fn run(
     listener: TcpListener,
     configuration: &Configuration,
 ) -> Result<Infallible, ServeError> {
-    let endpoint = Endpoint::Unix(configuration.workload_socket.clone().into());
-    run_with(
-        control,
-        listener,
-        endpoint,
-        Limits::default(),
-        &configuration.subject,
-    )
+    let front = Front {
+        endpoint: Endpoint::Unix(configuration.workload_socket.clone().into()),
+        limits: Limits::default(),
+        subject: configuration.subject.clone(),
+        leaf_check: LEAF_CHECK,
+        now: unix_time,
+    };
+    front.run(control, listener)
 }
 
-fn run_with(
-    control: UnixStream,
-    listener: TcpListener,
+/// What the front is started with.
+struct Front<N> {
     endpoint: Endpoint,
     limits: Limits,
-    subject: &str,
-) -> Result<Infallible, ServeError> {
-    let runtime = runtime()?;
-    let (listener, control) = {
-        let _entered = runtime.enter();
-        control.set_nonblocking(true)?;
-        (
-            prepare(listener)?,
-            tokio::net::UnixStream::from_std(control)?,
-        )
-    };
-    filter::install(&endpoint)?;
-    runtime.block_on(attested(control, listener, endpoint, limits, subject))
+    subject: String,
+    leaf_check: Duration,
+    /// Seconds since 1970-01-01 00:00 UTC.
+    now: N,
+}
+
+impl<N: Fn() -> u64> Front<N> {
+    fn run(self, control: UnixStream, listener: TcpListener) -> Result<Infallible, ServeError> {
+        let runtime = runtime()?;
+        let (listener, control) = {
+            let _entered = runtime.enter();
+            control.set_nonblocking(true)?;
+            (
+                prepare(listener)?,
+                tokio::net::UnixStream::from_std(control)?,
+            )
+        };
+        filter::install(&self.endpoint)?;
+        let (attestor, broker) = attestor(control);
+        runtime.block_on(async {
+            tokio::select! {
+                broken = broker.run() => Ok(broken?),
+                ended = self.serve(listener, attestor) => ended,
+            }
+        })
+    }
+
+    async fn serve(
+        &self,
+        listener: tokio::net::TcpListener,
+        attestor: Attestor,
+    ) -> Result<Infallible, ServeError> {
+        let identity = self.identity(&attestor).await?;
+        let (endpoint, limits) = (self.endpoint.clone(), self.limits.clone());
+        let gateway = Gateway::new(endpoint, limits, identity, Some(attestor.clone()));
+        tokio::task::spawn_local(Rc::clone(&gateway).keep_time());
+        tokio::task::spawn_local(Rc::clone(&gateway).accept(listener));
+        attestor.listening().await?;
+        // Renews the leaf at half time; open connections keep the leaf they began with.
+        loop {
+            tokio::time::sleep(self.leaf_check).await;
+            if gateway.identity().is_due((self.now)()) {
+                gateway.set_identity(self.identity(&attestor).await?);
+            }
+        }
+    }
+
+    /// A new key with a leaf and evidence.
+    async fn identity(&self, attestor: &Attestor) -> Result<Identity, ServeError> {
+        let draft = Draft::new((self.now)())?;
+        let evidence = attestor.leaf(&draft).await?;
+        Ok(draft.finish(&self.subject, evidence)?)
+    }
 }
 
 /// Serves with a fixed certificate and without evidence: for the gateway benchmark, never in a guest.
@@ -154,49 +193,6 @@ fn prepare(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
     listen(&listener, Backlog::MAXCONN)?;
     listener.set_nonblocking(true)?;
     tokio::net::TcpListener::from_std(listener)
-}
-
-async fn attested(
-    control: tokio::net::UnixStream,
-    listener: tokio::net::TcpListener,
-    endpoint: Endpoint,
-    limits: Limits,
-    subject: &str,
-) -> Result<Infallible, ServeError> {
-    let (attestor, broker) = attestor(control);
-    let serving = async {
-        let identity = identity(&attestor, subject).await?;
-        let gateway = Gateway::new(endpoint, limits, identity, Some(attestor.clone()));
-        tokio::task::spawn_local(Rc::clone(&gateway).keep_time());
-        tokio::task::spawn_local(Rc::clone(&gateway).accept(listener));
-        attestor.listening().await?;
-        rotate(&gateway, &attestor, subject).await
-    };
-    tokio::select! {
-        broken = broker.run() => Ok(broken?),
-        ended = serving => ended,
-    }
-}
-
-/// A new key with a leaf and evidence.
-async fn identity(attestor: &Attestor, subject: &str) -> Result<Identity, ServeError> {
-    let draft = Draft::new(unix_time())?;
-    let evidence = attestor.leaf(&draft).await?;
-    Ok(draft.finish(subject, evidence)?)
-}
-
-/// Renews the leaf at half time, for ever; open connections keep the leaf they began with.
-async fn rotate(
-    gateway: &Gateway,
-    attestor: &Attestor,
-    subject: &str,
-) -> Result<Infallible, ServeError> {
-    loop {
-        tokio::time::sleep(LEAF_CHECK).await;
-        if gateway.identity().is_due(unix_time()) {
-            gateway.set_identity(identity(attestor, subject).await?);
-        }
-    }
 }
 
 /// Seconds since 1970-01-01 00:00 UTC.
