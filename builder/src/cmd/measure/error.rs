@@ -1,0 +1,125 @@
+//! Errors of `cloister measure`, and reading its files.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use cloister_measure::eventlog::EventLogError;
+use cloister_measure::reference::ReferenceError;
+use cloister_measure::snp::{LaunchError, OvmfError, UnknownHost, UnknownVcpuModel};
+use cloister_measure::uki::UkiError;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::cmd::Hinted;
+
+/// Bytes read at once when a file is only hashed.
+const CHUNK: usize = 1 << 20;
+
+/// Why something could not be measured.
+#[derive(Debug, Error)]
+pub(super) enum MeasureError {
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot write the result")]
+    Write { source: std::io::Error },
+    #[error("cannot measure firmware `{}`", path.display())]
+    Firmware { path: PathBuf, source: OvmfError },
+    #[error("cannot launch with firmware `{}`", path.display())]
+    Launch { path: PathBuf, source: LaunchError },
+    #[error("cannot measure `{}`", path.display())]
+    Uki { path: PathBuf, source: UkiError },
+    #[error("cannot replay `{}`", path.display())]
+    Log {
+        path: PathBuf,
+        source: EventLogError,
+    },
+    #[error("cannot use reference values `{}`", path.display())]
+    Reference {
+        path: PathBuf,
+        source: ReferenceError,
+    },
+    #[error("`{}` holds no `measurements/*.json`", path.display())]
+    NoMeasurements { path: PathBuf },
+    #[error(transparent)]
+    Host(#[from] UnknownHost),
+    #[error(transparent)]
+    Model(#[from] UnknownVcpuModel),
+}
+
+impl Hinted for MeasureError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            MeasureError::Launch {
+                source: LaunchError::NoKernelHashes | LaunchError::HashTableElsewhere { .. },
+                ..
+            } => "use the `AmdSev` build of OVMF, or boot a UKI from disk and leave `--kernel` out",
+            MeasureError::Launch {
+                source: LaunchError::NoApReset { .. },
+                ..
+            } => "use `--vcpus 1`, or firmware with an AP reset entry",
+            MeasureError::Firmware {
+                source: OvmfError::NoTable,
+                ..
+            } => "name the whole firmware, for example `OVMF.amdsev.fd`, not a variable store",
+            MeasureError::Firmware {
+                source: OvmfError::NoSevMetadata,
+                ..
+            } => "use a build of OVMF with SEV-SNP support, such as `AmdSev`",
+            MeasureError::Uki {
+                source: UkiError::Stub { .. },
+                ..
+            } => "lock a systemd stub of a version that `cloister measure` models",
+            MeasureError::NoMeasurements { .. } => "name the directory that `cloister build` wrote",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Reads a whole file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, MeasureError> {
+    std::fs::read(path).map_err(|source| MeasureError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Hashes a file of any size in constant memory.
+pub(super) fn hash(path: &Path) -> Result<[u8; 32], MeasureError> {
+    let failed = |source| MeasureError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let mut chunk = vec![0; CHUNK];
+    let mut hasher = Sha256::new();
+    loop {
+        let length = file.read(&mut chunk).map_err(failed)?;
+        match chunk.get(..length) {
+            None | Some([]) => return Ok(hasher.finalize().into()),
+            Some(bytes) => hasher.update(bytes),
+        }
+    }
+}
+
+/// Lists the files of a directory with the given extension, sorted; none when there is no directory.
+#[expect(clippy::disallowed_methods, reason = "the names are sorted here")]
+pub(super) fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, MeasureError> {
+    let failed = |source| MeasureError::Read {
+        path: directory.to_owned(),
+        source,
+    };
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed));
+    let mut paths = paths.collect::<Result<Vec<_>, _>>()?;
+    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
+    paths.sort();
+    Ok(paths)
+}
