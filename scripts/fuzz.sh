@@ -19,9 +19,9 @@ RUSTFLAGS=$(echo $flags) cargo build --locked --release --target "$host"
 
 mkdir -p artifacts
 run() {
-    mkdir -p "corpus/$1"
+    mkdir -p "corpus/$1" "seeds/$1"
     log=artifacts/$1.log
-    if "target/$host/release/$1" "corpus/$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+    if "target/$host/release/$1" "corpus/$1" "seeds/$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
         -max_len=65536 -artifact_prefix="artifacts/$1-" >"$log" 2>&1; then
         echo "fuzz $1: ok, $(grep -E '^#[0-9]+.*DONE|^Done' "$log" | tail -1)"
     else
