@@ -119,6 +119,18 @@ impl Event {
         &self.value
     }
 
+    /// What [`Event::digest`] is the hash of: the label and both fields, framed. A TPM that is given
+    /// these bytes hashes them itself, for each of its banks.
+    pub fn framed(&self) -> Vec<u8> {
+        let mut framed = LABEL.as_bytes().to_vec();
+        for field in [self.name.as_bytes(), &self.value] {
+            // Both fit: `new` bounds them far below 65536 bytes.
+            framed.extend(u16::try_from(field.len()).unwrap_or(u16::MAX).to_be_bytes());
+            framed.extend(field);
+        }
+        framed
+    }
+
     /// What PCR 15 is extended with.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
