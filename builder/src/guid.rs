@@ -82,9 +82,15 @@ impl Guid {
         Self(Self(bytes).to_disk())
     }
 
-    /// The bytes in the order of the text form.
-    pub(crate) fn text_order(self) -> [u8; 16] {
-        self.0
+    /// A GUID from its bytes in the order of the text form, as erofs stores it.
+    pub(crate) fn from_text_order(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// A FAT volume serial number made of the first four bytes.
+    pub(crate) fn serial(self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
     }
 
     /// Whether all bits are zero (an unused GPT entry).

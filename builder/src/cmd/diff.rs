@@ -1,16 +1,49 @@
-//! `cloister diff`: say why two images or measurements differ.
+//! `cloister diff`: why two builds, images or reference values differ.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{CommandError, Context};
+use anyhow::Context as _;
 
-/// Say why two images or measurements differ
+use super::{CommandError, Context, Hinted};
+use crate::difference::{self, DifferenceError};
+
+/// Say why two builds, images or reference values differ, down to the changed file and package
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Output directory of a build, an image file or reference values
+    a: PathBuf,
+    /// The same kind of thing
+    b: PathBuf,
+}
 
-/// Runs the verb.
-pub(crate) fn run(_args: Args, _ctx: &Context) -> Result<ExitCode, CommandError> {
-    Err(CommandError::new(anyhow::anyhow!(
-        "`diff` is not written yet"
-    )))
+impl Hinted for DifferenceError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { path, .. } if path.ends_with(crate::output::MANIFEST) => {
+                Some("an output directory of `cloister build` has a manifest".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Runs the verb; exit code 1 when there is a difference.
+pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let changes = difference::compare(&args.a, &args.b)?;
+    if ctx.json {
+        let text = serde_json::to_string_pretty(
+            &serde_json::json!({ "equal": changes.is_empty(), "changes": changes }),
+        );
+        println!("{}", text.context("differences could not be written")?);
+    } else {
+        let mut text = String::new();
+        difference::render(&changes, 0, &mut text);
+        print!("{text}");
+    }
+    if changes.is_empty() {
+        ctx.progress.say("no difference");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::from(1))
 }

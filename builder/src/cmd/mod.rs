@@ -63,6 +63,12 @@ impl<E: Hinted> From<E> for CommandError {
     }
 }
 
+impl From<anyhow::Error> for CommandError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(error)
+    }
+}
+
 impl CommandError {
     /// An error that says all by itself.
     pub(crate) fn new(error: impl Into<anyhow::Error>) -> Self {

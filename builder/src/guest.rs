@@ -1,0 +1,166 @@
+//! What the guest is told by its image: the measured configuration file and the kernel command line.
+//!
+//! Translates the recipe's `[guest]` and `[kernel]` into `cloister_evidence::guest` (docs/guest-configuration.md), so
+//! that PID 1 needs no TOML. Both are read back with the guest's own parser before they are used.
+
+use cloister_evidence::guest::{
+    CommandLine, CommandLineError, GpuPolicy, GuestConfiguration, GuestConfigurationError, Network,
+    RootPartitions, Workload,
+};
+use thiserror::Error;
+
+use crate::guid::{Guid, Role};
+use crate::initrd::{Member, Members};
+use crate::recipe::{self, Recipe};
+use crate::tree::Module;
+
+/// Directory of kernel modules in the initrd.
+const MODULES: &str = "cloister/modules";
+
+/// Why the recipe cannot be told to a guest.
+#[derive(Debug, Error)]
+pub(crate) enum GuestError {
+    /// The workload's user is not declared.
+    #[error("workload user `{0}` is not a `[[user]]` of the recipe")]
+    NoUser(String),
+    /// The guest would refuse its configuration.
+    #[error("guest configuration would be refused by the guest")]
+    Configuration(#[from] GuestConfigurationError),
+    /// The guest would refuse its command line.
+    #[error("kernel command line would be refused by the guest")]
+    CommandLine(#[from] CommandLineError),
+    /// A value that no guest understands.
+    #[error("`{field}` of `[guest]` is `{found}`, which the guest does not know")]
+    Value {
+        /// Key.
+        field: &'static str,
+        /// Value.
+        found: String,
+    },
+    /// A number does not fit.
+    #[error("`memory-max-mib` is {0}, which is more bytes than 64 bits count")]
+    Memory(u64),
+}
+
+/// The encoded configuration for a root of `data_blocks` blocks of 4096 bytes.
+pub(crate) fn configuration(
+    recipe: &Recipe,
+    modules: &[Module],
+    data_blocks: u64,
+) -> Result<Vec<u8>, GuestError> {
+    let workload = &recipe.guest.workload;
+    let user = recipe.users.iter().find(|user| user.name == workload.user);
+    let user = user.ok_or_else(|| GuestError::NoUser(workload.user.clone()))?;
+    let part = |role| Guid::derive(&recipe.name, role).to_string();
+    let encoded = GuestConfiguration {
+        recipe: recipe.name.clone(),
+        modules: module_paths(modules)
+            .map(|path| format!("/{path}"))
+            .collect(),
+        network: network(&recipe.guest.network)?,
+        root: RootPartitions {
+            data: part(Role::RootPartition),
+            hash: part(Role::VerityPartition),
+            data_blocks,
+        },
+        listen: recipe.guest.listen,
+        gpu: match recipe.guest.gpu.as_str() {
+            "none" => GpuPolicy::None,
+            other => {
+                return Err(GuestError::Value {
+                    field: "gpu",
+                    found: other.to_owned(),
+                });
+            }
+        },
+        workload: Workload {
+            uid: user.uid,
+            gid: user.gid,
+            directory: workload.directory.clone(),
+            exec: workload.exec.clone(),
+            environment: workload.environment.clone(),
+            socket: workload.socket.clone(),
+            memory_max: workload
+                .memory_max_mib
+                .checked_mul(1 << 20)
+                .ok_or(GuestError::Memory(workload.memory_max_mib))?,
+        },
+    }
+    .encode();
+    GuestConfiguration::parse(&encoded)?;
+    Ok(encoded)
+}
+
+/// The kernel command line with the root of the hash tree, without a trailing newline or NUL.
+pub(crate) fn command_line(recipe: &Recipe, verity_root: [u8; 32]) -> Result<String, GuestError> {
+    let text = CommandLine {
+        verity_root,
+        kernel: recipe.kernel.cmdline.clone(),
+    }
+    .encode();
+    CommandLine::parse(&text)?;
+    Ok(text)
+}
+
+fn network(network: &recipe::Network) -> Result<Network, GuestError> {
+    let recipe::Network::Static { address, gateway } = network else {
+        return Ok(Network::Dhcp);
+    };
+    let wrong = |field, found: &str| GuestError::Value {
+        field,
+        found: found.to_owned(),
+    };
+    let (host, prefix) = address
+        .split_once('/')
+        .ok_or_else(|| wrong("address", address))?;
+    Ok(Network::Static {
+        address: host.parse().map_err(|_| wrong("address", address))?,
+        prefix: prefix.parse().map_err(|_| wrong("address", address))?,
+        gateway: gateway.parse().map_err(|_| wrong("gateway", gateway))?,
+    })
+}
+
+/// Everything that the initrd holds; directories are mount points and the parents of files.
+pub(crate) fn members<'a>(
+    init: &'a [u8],
+    configuration: &'a [u8],
+    modules: &'a [Module],
+) -> Members<'a> {
+    let directories = ["cloister", MODULES, "dev", "proc", "root", "run", "sys"];
+    let mut members: Members<'a> = directories
+        .map(|path| (path.to_owned(), Member::Directory { mode: 0o755 }))
+        .into();
+    members.insert(
+        "init".to_owned(),
+        Member::File {
+            mode: 0o755,
+            bytes: init,
+        },
+    );
+    members.insert(
+        "cloister/guest.conf".to_owned(),
+        Member::File {
+            mode: 0o644,
+            bytes: configuration,
+        },
+    );
+    let files = module_paths(modules).zip(modules);
+    members.extend(files.map(|(path, module)| {
+        (
+            path,
+            Member::File {
+                mode: 0o644,
+                bytes: module.content.bytes(),
+            },
+        )
+    }));
+    members
+}
+
+/// Paths of the modules in the initrd without a leading slash, numbered in load order.
+fn module_paths(modules: &[Module]) -> impl Iterator<Item = String> {
+    modules
+        .iter()
+        .enumerate()
+        .map(|(number, module)| format!("{MODULES}/{number:02}-{}", module.file_name))
+}

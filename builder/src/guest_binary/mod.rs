@@ -1,0 +1,268 @@
+//! `cloister-init` for the initrd, compiled by the pinned toolchain so that its bytes depend on nothing else.
+//!
+//! The compiler runs with an empty environment but for a few paths, and every path is mapped away, so that the result
+//! is the same in any folder, for any user, umask and number of jobs. What still comes from the host - C runtime
+//! objects, the C library's archive, the C compiler and linker - is identified by hash and listed in the manifest.
+//! The result is kept in the store under the hash of all of that.
+//! Not covered: a locked C toolchain (docs/adr, guest binary).
+
+mod sources;
+mod toolchain;
+
+use std::io::{BufRead as _, BufReader};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::store::{Digest, Store, StoreError};
+
+pub(crate) use sources::{SourceError, repository};
+pub(crate) use toolchain::{Environment, Toolchain, ToolchainError};
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const KIND: &str = "guest-binary";
+/// Changes whenever the way of compiling does, so that old results are not taken for new ones.
+const RECIPE: &str = "cloister guest binary 1";
+
+/// The guest binary's inputs, for the manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Inputs {
+    /// SHA-256 over the sources, `Cargo.lock` and the workspace manifest.
+    pub(crate) sources: Digest,
+    /// The compiler, and what of the host is in the result.
+    pub(crate) toolchain: Toolchain,
+}
+
+/// A compiled guest binary.
+#[derive(Debug)]
+pub(crate) struct GuestBinary {
+    /// The static executable.
+    pub(crate) bytes: Vec<u8>,
+    /// Whether it came from the store.
+    pub(crate) cached: bool,
+}
+
+/// How to compile.
+#[derive(Debug)]
+pub(crate) struct Options<'a> {
+    /// What reaches the compiler of this process's environment.
+    pub(crate) environment: &'a Environment,
+    /// Compiler processes at once.
+    pub(crate) jobs: NonZeroUsize,
+    /// `SOURCE_DATE_EPOCH`.
+    pub(crate) epoch: u64,
+    /// Whether to take a stored result and reuse compiled dependencies.
+    pub(crate) cache: bool,
+}
+
+/// Why there is no guest binary.
+#[derive(Debug, Error)]
+pub(crate) enum GuestBinaryError {
+    /// Sources.
+    #[error(transparent)]
+    Sources(#[from] SourceError),
+    /// Compiler.
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    /// Store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Cargo failed; its last lines.
+    #[error("guest binary could not be compiled:\n{0}")]
+    Compile(String),
+    /// Reading or writing a file failed.
+    #[error("guest binary could not be read")]
+    Io(#[from] std::io::Error),
+}
+
+impl crate::cmd::Hinted for GuestBinaryError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Sources(SourceError::NoRepository(_)) => Some(
+                "run `cloister` inside of a clone of Cloister, or keep the recipe in one"
+                    .to_owned(),
+            ),
+            Self::Toolchain(ToolchainError::Start { program, .. }) if program == "cc" => Some(
+                "install a C compiler and the static C library (Debian: gcc, libc6-dev)".to_owned(),
+            ),
+            Self::Toolchain(ToolchainError::Missing(_)) => {
+                Some("install the static C library (Debian: libc6-dev)".to_owned())
+            }
+            Self::Toolchain(_) => {
+                Some("install Rust with rustup; the version is in rust-toolchain.toml".to_owned())
+            }
+            Self::Compile(text) if text.contains("--offline") || text.contains("offline mode") => {
+                Some(
+                    "sources of dependencies are missing: run `cargo fetch --locked` once"
+                        .to_owned(),
+                )
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Inputs {
+    /// Reads the sources and identifies the toolchain.
+    pub(crate) fn identify(
+        environment: &Environment,
+        repository: &Path,
+    ) -> Result<Self, GuestBinaryError> {
+        let sources = sources::digest(repository)?;
+        Ok(Self {
+            sources,
+            toolchain: Toolchain::identify(environment, repository)?,
+        })
+    }
+
+    /// The key of the result: equal keys, equal bytes.
+    pub(crate) fn key(&self, epoch: u64) -> Digest {
+        let mut hash = Sha256::new();
+        hash.update(format!(
+            "{RECIPE}\0{TARGET}\0{epoch}\0{}\0{}",
+            self.sources,
+            self.toolchain.digest()
+        ));
+        Digest(hash.finalize().into())
+    }
+}
+
+/// The guest binary of `repository`, from the store or compiled; `report` is told each crate being compiled.
+pub(crate) fn build(
+    repository: &Path,
+    inputs: &Inputs,
+    store: &Store,
+    options: &Options<'_>,
+    report: &dyn Fn(&str),
+) -> Result<GuestBinary, GuestBinaryError> {
+    let key = inputs.key(options.epoch);
+    if options.cache
+        && let Some(known) = store
+            .derived(KIND, &key)
+            .filter(|known| store.contains(known))
+    {
+        return Ok(GuestBinary {
+            bytes: store.read(&known)?,
+            cached: true,
+        });
+    }
+    let scratch = store.scratch()?;
+    let target = if options.cache {
+        cache_directory(store, &inputs.toolchain)?
+    } else {
+        scratch.path().to_path_buf()
+    };
+    compile(repository, &target, &inputs.toolchain, options, report)?;
+    let bytes = std::fs::read(target.join(TARGET).join("release/cloister-init"))?;
+    let digest = store.put(&bytes)?;
+    store.set_derived(KIND, &key, &digest)?;
+    Ok(GuestBinary {
+        bytes,
+        cached: false,
+    })
+}
+
+/// Where compiled dependencies are kept for the next time.
+fn cache_directory(store: &Store, toolchain: &Toolchain) -> Result<PathBuf, GuestBinaryError> {
+    let path = store
+        .dir()
+        .join("cache")
+        .join(format!("cargo-{}", toolchain.digest()));
+    std::fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
+fn compile(
+    repository: &Path,
+    target: &Path,
+    toolchain: &Toolchain,
+    options: &Options<'_>,
+    report: &dyn Fn(&str),
+) -> Result<(), GuestBinaryError> {
+    let maps = path_maps(repository, target, toolchain, options.environment);
+    let rust_flags: Vec<String> = ["-Ctarget-feature=+crt-static".to_owned()]
+        .into_iter()
+        .chain(
+            maps.iter()
+                .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())),
+        )
+        .collect();
+    let c_flags: Vec<String> = maps
+        .iter()
+        .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
+        .collect();
+    let mut command = options.environment.command("cargo", repository);
+    command
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--offline",
+            "--package",
+            "cloister-init",
+            "--target",
+            TARGET,
+        ])
+        .args(["--jobs", &options.jobs.to_string()])
+        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}"))
+        .env("CFLAGS_x86_64_unknown_linux_gnu", c_flags.join(" "))
+        .envs([
+            ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc"),
+            ("CC", "cc"),
+            ("AR", "ar"),
+        ])
+        .envs([
+            ("CARGO_INCREMENTAL", "0"),
+            ("RUSTC_WRAPPER", ""),
+            ("CARGO_TERM_COLOR", "never"),
+        ])
+        .env("SOURCE_DATE_EPOCH", options.epoch.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let start = |source| ToolchainError::Start {
+        program: "cargo".to_owned(),
+        source,
+    };
+    let mut child = command.spawn().map_err(start)?;
+    let mut last: Vec<String> = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        for line in BufReader::new(stderr).lines() {
+            let line = line?;
+            report(line.trim());
+            last.push(line);
+        }
+    }
+    if child.wait()?.success() {
+        return Ok(());
+    }
+    let skip = last.len().saturating_sub(20);
+    Err(GuestBinaryError::Compile(
+        last.into_iter().skip(skip).collect::<Vec<_>>().join("\n"),
+    ))
+}
+
+/// Prefixes of paths on this machine and what they are called in the binary.
+fn path_maps(
+    repository: &Path,
+    target: &Path,
+    toolchain: &Toolchain,
+    environment: &Environment,
+) -> Vec<(PathBuf, String)> {
+    let library = toolchain.sysroot.join("lib/rustlib/src/rust");
+    let mut maps = vec![(repository.to_path_buf(), "/cloister".to_owned())];
+    maps.extend(
+        environment
+            .cargo_home()
+            .map(|home| (home, "/cargo".to_owned())),
+    );
+    maps.push((target.to_path_buf(), "/target".to_owned()));
+    maps.push((toolchain.sysroot.clone(), "/sysroot".to_owned()));
+    maps.push((library, format!("/rustc/{}", toolchain.commit)));
+    maps
+}

@@ -1,0 +1,253 @@
+//! Reference values of a finished image, one file per platform.
+//!
+//! `qemu-vtpm`: PCR 4, 9, 11, 12 and 13 follow from the UKI, PCR 15 from the guest's own event log.
+//! `qemu-snp`: the launch digest for every vCPU model and count of the platform, from the locked firmware.
+//! Nothing here is read from a running guest. Computing them is `cloister_measure`'s work; this module decides which
+//! values a platform has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloister_evidence::log::{LogError, boot_events, predict_pcr15};
+use cloister_measure::digest::{Bank, Digest};
+use cloister_measure::reference::{
+    Class, LaunchDigestEntry, LaunchPolicy, ReferenceValues, Register, SCHEMA_VERSION,
+};
+use cloister_measure::snp::{
+    HostProfile, KernelHashes, LaunchError, LaunchInputs, Ovmf, OvmfError, UnknownHost,
+    UnknownVcpuModel, VcpuSignature, launch_digests,
+};
+use cloister_measure::uki::{UNPREDICTED, UkiError, predict};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::platform::{BootMethod, EvidenceKind, Platform, SnpLaunch};
+
+/// Host profile of the launch digests.
+const HOST: &str = "qemu";
+
+/// The files and words that the values are computed from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured<'a> {
+    /// Recipe name.
+    pub(crate) recipe: &'a str,
+    /// The whole UKI.
+    pub(crate) uki: &'a [u8],
+    /// Kernel for direct boot.
+    pub(crate) kernel: &'a [u8],
+    /// Initrd for direct boot.
+    pub(crate) initrd: &'a [u8],
+    /// Command line for direct boot, without NUL.
+    pub(crate) cmdline: &'a str,
+    /// Encoded guest configuration, as it stands in the initrd.
+    pub(crate) guest_configuration: &'a [u8],
+    /// What the guest logs for `gpu`.
+    pub(crate) gpu: &'a str,
+    /// What the guest logs for `model`.
+    pub(crate) model: &'a str,
+    /// The locked AmdSev firmware.
+    pub(crate) firmware: Option<&'a [u8]>,
+}
+
+/// Why reference values could not be computed.
+#[derive(Debug, Error)]
+pub(crate) enum MeasurementsError {
+    /// UKI.
+    #[error(transparent)]
+    Uki(#[from] UkiError),
+    /// Event log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Firmware.
+    #[error("locked firmware: {0}")]
+    Firmware(#[from] OvmfError),
+    /// Launch.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// vCPU model of the platform file.
+    #[error("platform `{platform}`: {source}")]
+    Model {
+        /// Platform.
+        platform: String,
+        /// Cause.
+        source: UnknownVcpuModel,
+    },
+    /// Host profile.
+    #[error(transparent)]
+    Host(#[from] UnknownHost),
+    /// The platform starts by firmware that the recipe does not lock.
+    #[error("platform `{0}` needs firmware, and the recipe has no `tools.firmware`")]
+    NoFirmware(String),
+    /// The platform file lacks what its boot method needs.
+    #[error("platform `{platform}`: {what}")]
+    Platform {
+        /// Platform.
+        platform: String,
+        /// What is missing or wrong.
+        what: &'static str,
+    },
+}
+
+/// The reference values of `image` on `platform`.
+pub(crate) fn reference(
+    platform: &Platform,
+    image: &Measured<'_>,
+) -> Result<ReferenceValues, MeasurementsError> {
+    match (platform.boot, platform.evidence) {
+        (BootMethod::Uki, EvidenceKind::TpmQuote) => tpm(platform, image),
+        (BootMethod::KernelHashes, EvidenceKind::SevSnpReport) => snp(platform, image),
+        _ => Err(wrong(
+            platform,
+            "boot method and evidence do not go together",
+        )),
+    }
+}
+
+fn tpm(platform: &Platform, image: &Measured<'_>) -> Result<ReferenceValues, MeasurementsError> {
+    let prediction = predict(image.uki, Bank::Sha256)?;
+    let name = |index: u32| format!("pcr{index}");
+    let single = |value| Register::single(Class::Image, value);
+    let mut registers: BTreeMap<String, Register> = prediction
+        .pcrs
+        .iter()
+        .map(|(index, value)| (name(*index), single(*value)))
+        .collect();
+    let events = boot_events(image.guest_configuration, image.gpu, image.model)?;
+    registers.insert(name(15), single(Digest::Sha256(predict_pcr15(&events))));
+    if !platform
+        .registers
+        .iter()
+        .all(|wanted| registers.contains_key(wanted))
+    {
+        return Err(wrong(
+            platform,
+            "one of its registers does not follow from this image",
+        ));
+    }
+    let general = UNPREDICTED
+        .iter()
+        .map(|(index, reason)| (name(*index), (*reason).to_owned()));
+    let own = prediction
+        .unpredicted
+        .iter()
+        .map(|(index, reason)| (name(*index), reason.clone()));
+    let inputs = [
+        ("guest-configuration", image.guest_configuration),
+        ("initrd", image.initrd),
+        ("kernel", image.kernel),
+        ("uki", image.uki),
+    ];
+    Ok(ReferenceValues {
+        registers,
+        unpredicted: general.chain(own).collect(),
+        ..empty(platform, image, &inputs)
+    })
+}
+
+fn snp(platform: &Platform, image: &Measured<'_>) -> Result<ReferenceValues, MeasurementsError> {
+    let firmware = image
+        .firmware
+        .ok_or_else(|| MeasurementsError::NoFirmware(platform.name.clone()))?;
+    let facts = platform
+        .snp
+        .as_ref()
+        .ok_or_else(|| wrong(platform, "`[snp]` is missing"))?;
+    let policy = launch_policy(platform, facts)?;
+    let ovmf = Ovmf::from_image(firmware)?;
+    let (kernel, initrd) = (
+        Sha256::digest(image.kernel).into(),
+        Sha256::digest(image.initrd).into(),
+    );
+    let hashes = KernelHashes::new(kernel, Some(initrd), image.cmdline.as_bytes());
+    let counts: BTreeSet<u32> = platform.vcpus.iter().copied().collect();
+    let mut entries = Vec::new();
+    for model in platform.vcpu_models.iter().collect::<BTreeSet<_>>() {
+        let vcpu: VcpuSignature = model.parse().map_err(|source| MeasurementsError::Model {
+            platform: platform.name.clone(),
+            source,
+        })?;
+        let host = HostProfile::named(HOST)?;
+        let (kernel, sev_features) = (Some(hashes), policy.sev_features);
+        let inputs = LaunchInputs {
+            firmware: &ovmf,
+            kernel,
+            host,
+            vcpu,
+            sev_features,
+        };
+        entries.extend(
+            launch_digests(&inputs, &counts)?
+                .into_iter()
+                .map(|(vcpus, digest)| LaunchDigestEntry {
+                    digest: digest.into(),
+                    vcpu_model: model.clone(),
+                    vcpus,
+                }),
+        );
+    }
+    let inputs = [
+        ("cmdline", image.cmdline.as_bytes()),
+        ("firmware", firmware),
+        ("initrd", image.initrd),
+        ("kernel", image.kernel),
+    ];
+    Ok(ReferenceValues {
+        launch_digests: entries,
+        launch_policy: Some(policy),
+        ..empty(platform, image, &inputs)
+    })
+}
+
+fn launch_policy(
+    platform: &Platform,
+    facts: &SnpLaunch,
+) -> Result<LaunchPolicy, MeasurementsError> {
+    if facts.id_block {
+        return Err(wrong(platform, "`id-block = true` is not supported yet"));
+    }
+    let number = |text: &str, what| {
+        let digits = text
+            .strip_prefix("0x")
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        digits.ok_or_else(|| wrong(platform, what))
+    };
+    Ok(LaunchPolicy {
+        guest_policy: number(
+            &facts.guest_policy,
+            "`guest-policy` is not `0x` and hexadecimal digits",
+        )?,
+        host: HOST.to_owned(),
+        id_key_digest: None,
+        sev_features: number(
+            &facts.guest_features,
+            "`guest-features` is not `0x` and hexadecimal digits",
+        )?,
+        vmpl: u32::from(facts.vmpl),
+    })
+}
+
+/// Values without any register, to be filled in.
+fn empty(platform: &Platform, image: &Measured<'_>, inputs: &[(&str, &[u8])]) -> ReferenceValues {
+    let digest = |bytes: &[u8]| Digest::Sha256(Sha256::digest(bytes).into());
+    ReferenceValues {
+        bank: Bank::Sha256,
+        confidential: platform.confidential,
+        inputs: inputs
+            .iter()
+            .map(|(name, bytes)| ((*name).to_owned(), digest(bytes)))
+            .collect(),
+        launch_digests: Vec::new(),
+        launch_policy: None,
+        platform: platform.name.clone(),
+        recipe: image.recipe.to_owned(),
+        registers: BTreeMap::new(),
+        schema_version: SCHEMA_VERSION,
+        unpredicted: BTreeMap::new(),
+    }
+}
+
+fn wrong(platform: &Platform, what: &'static str) -> MeasurementsError {
+    MeasurementsError::Platform {
+        platform: platform.name.clone(),
+        what,
+    }
+}
