@@ -10,6 +10,7 @@ pub(crate) mod scripts;
 mod tarball;
 
 pub(crate) use ar::ArError;
+pub(crate) use compression::Compression;
 pub(crate) use control::{Control, ControlError};
 pub(crate) use tarball::{Body, Member, TarError};
 

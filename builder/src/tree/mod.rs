@@ -5,16 +5,23 @@
 //! sockets and pipes do not exist here. Hard links are entries that share one [`Content`].
 
 mod archive;
+mod assemble;
 mod content;
 pub(crate) mod merge;
 mod path;
 pub(crate) mod pattern;
+#[cfg(test)]
+mod real;
+pub(crate) mod report;
 mod resolve;
+mod select;
+pub(crate) mod unpack;
 
 use std::collections::BTreeMap;
 
 use crate::store::Digest;
 
+pub(crate) use assemble::{Built, Source, TreeError};
 pub(crate) use content::Content;
 pub(crate) use path::{PathError, TreePath, show};
 pub(crate) use resolve::Resolved;
@@ -163,6 +170,14 @@ impl Tree {
     /// Takes the entry at exactly `path` out; what lies below a directory stays.
     pub(crate) fn remove(&mut self, path: &TreePath) -> Option<Entry> {
         self.entries.remove(path)
+    }
+
+    /// Takes out everything below a directory; the directory itself stays.
+    pub(crate) fn remove_below(&mut self, directory: &str) {
+        let Ok(directory) = TreePath::new(directory.as_bytes()) else {
+            return;
+        };
+        self.entries.retain(|path, _| !path.is_below(&directory));
     }
 
     /// All entries, sorted bytewise by path: a directory always precedes what it holds.

@@ -207,11 +207,11 @@ impl Info {
             wanted: wanted.to_owned(),
         };
         let version = self.wheel.get("Wheel-Version");
-        if !version.is_some_and(|v| v.starts_with("1.")) {
+        if version.is_none_or(|v| !v.starts_with("1.")) {
             return Err(field("Wheel-Version", version, "1.x"));
         }
         let name = self.metadata.get("Name");
-        if !name.is_some_and(|n| normalised(n) == normalised(locked.name)) {
+        if name.is_none_or(|n| normalised(n) != normalised(locked.name)) {
             return Err(field("Name in METADATA", name, locked.name));
         }
         let version = self.metadata.get("Version");
