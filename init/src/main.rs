@@ -2,16 +2,15 @@
 
 use std::process::ExitCode;
 
-use cloister_init::{boot, console::Console, front, power, workload};
+use cloister_init::{boot, console::Console, front, power, spawn, workload};
 
 fn main() -> ExitCode {
-    let role = std::env::args().nth(1);
-    if std::process::id() == 1 && role.is_none() {
-        init();
-    }
-    match role.as_deref() {
-        Some("serve") => front::main(),
-        Some("workload") => workload::main(),
+    // The children are told their role by their own name. Arguments tell nothing: the kernel hands
+    // PID 1 those words of the command line that it does not know.
+    match std::env::args().next().as_deref() {
+        Some(spawn::SERVE) => front::main(),
+        Some(spawn::WORKLOAD) => workload::main(),
+        _ if std::process::id() == 1 => init(),
         _ => {
             let usage = "cloister-init is PID 1 of a Cloister guest; it does nothing elsewhere\n";
             let _ = std::io::Write::write_all(&mut std::io::stderr(), usage.as_bytes());

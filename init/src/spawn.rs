@@ -8,6 +8,7 @@ use std::io::PipeReader;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -25,6 +26,12 @@ use crate::workload::{WorkloadError, make_cgroup};
 
 /// This program in the initramfs.
 const PROGRAM: &str = "/init";
+
+/// Name (`argv[0]`) under which this program is `serve`.
+pub const SERVE: &str = "cloister-serve";
+
+/// Name under which it becomes the workload.
+pub const WORKLOAD: &str = "cloister-workload";
 
 /// How long PID 1 waits for `serve` to take a reply.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
@@ -88,7 +95,7 @@ pub fn serve(guest: &GuestConfiguration) -> Result<Serve, SpawnError> {
     let listener = bound(guest.listen)?;
     let (mut control, theirs) = UnixStream::pair().map_err(failed("control channel"))?;
     let pid = start(
-        "serve",
+        SERVE,
         OwnedFd::from(theirs).into(),
         listener.into(),
         Stdio::null(),
@@ -120,7 +127,7 @@ pub fn workload(workload: &Workload) -> Result<Running, SpawnError> {
     // Holds for the children of this process from now on; this is the last one.
     unshare(CloneFlags::CLONE_NEWPID).map_err(failed("PID namespace"))?;
     let pid = start(
-        "workload",
+        WORKLOAD,
         OwnedFd::from(theirs).into(),
         written.into(),
         written_too.into(),
@@ -140,7 +147,7 @@ fn start(
 ) -> Result<Pid, SpawnError> {
     let mut command = Command::new(PROGRAM);
     command
-        .arg(what)
+        .arg0(what)
         .env_clear()
         .stdin(stdin)
         .stdout(stdout)

@@ -2,7 +2,7 @@
 //!
 //! Spec: netlink(7) `NETLINK_KOBJECT_UEVENT`, group 1: `ACTION@PATH`, then `KEY=VALUE` strings,
 //! each ended by NUL. dm-verity sends `DM_VERITY_ERR_BLOCK_NR=TYPE,BLOCK` (Linux
-//! `drivers/md/dm-verity-target.c`), type 1 for data and 2 for hash blocks of 4096 bytes.
+//! `drivers/md/dm-verity-target.c`), type 0 for data and 1 for hash blocks of 4096 bytes.
 //! A message reaches the socket before the read that found the corruption returns its error.
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -59,8 +59,8 @@ fn parse(message: &[u8]) -> Option<Corruption> {
     let value = std::str::from_utf8(value).unwrap_or_default();
     let (kind, block) = value.split_once(',').unwrap_or_default();
     let kind = match kind {
-        "1" => "data",
-        "2" => "hash",
+        "0" => "data",
+        "1" => "hash",
         _ => "unknown",
     };
     Some(Corruption {
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn parse_finds_only_verity_errors() {
-        let message = b"change@/devices/virtual/block/dm-0\0ACTION=change\0DM_VERITY_ERR_BLOCK_NR=1,42\0SEQNUM=9\0";
+        let message = b"change@/devices/virtual/block/dm-0\0ACTION=change\0DM_VERITY_ERR_BLOCK_NR=0,42\0SEQNUM=9\0";
         let error = parse(message).unwrap();
         assert_eq!(
             error.to_string(),
