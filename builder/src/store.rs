@@ -92,6 +92,11 @@ pub(crate) struct StoreWriter {
 }
 
 impl Store {
+    /// The directory, for a child process that shall use the same store.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.dir
+    }
+
     /// Opens the store in `dir`, making its folders where they are missing.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
         for name in ["sha256", "derived", "tools", "tmp"] {

@@ -1,1 +1,31 @@
-//! Map of the integration tests.
+//! Map of the integration tests. They drive the real `cloister` program and boot real guests in QEMU.
+//!
+//! | module | what must hold |
+//! |---|---|
+//! | [`cli`] | every verb says what it does; exit codes |
+//! | [`bad_input`] | mistakes get a clear error and change nothing |
+//! | [`reproducible`] | builds in environments that differ give the same bytes; a planted difference is named |
+//! | [`measure_oracle`] | launch digests equal those of an independent implementation |
+//! | [`boot`] | registers of a booted guest equal the values made before; nothing stays behind |
+//! | [`tamper`] | changed images, missing parts and dying workloads end in power-off or rejection |
+//! | [`ratls`] | relayed, stale, altered and misplaced evidence is rejected; TLS 1.3 without tickets only |
+//! | [`workload`] | what a workload can reach, see and print |
+//! | [`end_to_end`] | a recipe becomes a verified answer of a language model, through the real OpenAI client |
+//!
+//! What they share: [`program`] runs `cloister`, [`images`] builds each image once, [`guest`] boots, [`disk`] alters
+//! images, [`peer`] speaks TLS without verifying. `CLOISTER_BIN` names the program; default `target/release/cloister`.
+
+mod bad_input;
+mod boot;
+mod cli;
+mod disk;
+mod end_to_end;
+mod guest;
+mod images;
+mod measure_oracle;
+mod peer;
+mod program;
+mod ratls;
+mod reproducible;
+mod tamper;
+mod workload;

@@ -15,11 +15,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::tls::{self, Connection};
-use super::{ClientError, Endpoint};
+use super::{ClientError, Endpoint, tls};
 
 /// Body of a request to the guest.
 pub(crate) type RequestBody = BoxBody<Bytes, hyper::Error>;
@@ -74,7 +74,7 @@ pub(crate) async fn open(
     let nonce = tls::nonce()?;
     let exporter = connection.exporter(&nonce)?;
     let leaf = connection.leaf.clone();
-    let session = Session::start(endpoint, connection).await?;
+    let session = Session::over(endpoint, connection.stream).await?;
     let fetched = in_time(endpoint, session.evidence(endpoint, &nonce)).await;
     let (leaf_bundle, session_bundle) = match fetched {
         Ok(Ok(bundles)) => bundles,
@@ -177,8 +177,12 @@ impl fmt::Display for Appraised {
 }
 
 impl Session {
-    async fn start(endpoint: &Endpoint, connection: Connection) -> Result<Session, ClientError> {
-        let io = TokioIo::new(connection.stream);
+    /// Speaks HTTP/2 over `connection`.
+    pub(crate) async fn over(
+        endpoint: &Endpoint,
+        connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Session, ClientError> {
+        let io = TokioIo::new(connection);
         let (sender, driver) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .handshake(io)
             .await

@@ -27,19 +27,15 @@ pub(crate) enum Comparison {
     OnlyIn(&'static str),
 }
 
-/// Every output of the two directories, by relative path, except those `skip` names.
-pub(crate) fn directories(
-    first: &Path,
-    second: &Path,
-    skip: &[&str],
-) -> io::Result<Vec<(PathBuf, Comparison)>> {
+/// Every output of the two directories, by relative path; hidden files are no outputs.
+pub(crate) fn directories(first: &Path, second: &Path) -> io::Result<Vec<(PathBuf, Comparison)>> {
     let mut names = BTreeSet::new();
     for folder in [first, second] {
         collect(folder, Path::new(""), &mut names)?;
     }
     names
         .into_iter()
-        .filter(|name| !skip.iter().any(|skipped| name == Path::new(skipped)))
+        .filter(|name| !name.to_string_lossy().starts_with('.'))
         .map(|name| {
             let comparison = files(&first.join(&name), &second.join(&name))?;
             Ok((name, comparison))
@@ -117,18 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn directories_names_every_output_but_the_skipped() {
+    fn directories_names_every_output_but_hidden_files() {
         let dir = tempfile::tempdir().unwrap();
-        for path in ["1/m/x.json", "2/m/x.json", "1/manifest.json", "2/only"] {
+        for path in ["1/m/x.json", "2/m/x.json", "1/.build-state.json", "2/only"] {
             let path = dir.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
         }
-        let found = directories(
-            &dir.path().join("1"),
-            &dir.path().join("2"),
-            &["manifest.json"],
-        );
+        let found = directories(&dir.path().join("1"), &dir.path().join("2"));
         let wanted = vec![
             ("m/x.json".into(), Comparison::Equal { size: 1 }),
             ("only".into(), Comparison::OnlyIn("second")),

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Sets up what the tests need and runs every one: unit tests of all crates, then the integration tests with real guests.
+set -eu
+cd "$(dirname "$0")/.."
+retry() { for pause in 5 15 30; do "$@" && return; sleep "$pause"; done; "$@"; }
+
+packages="ca-certificates curl gcc libc6-dev qemu-system-x86 ovmf swtpm swtpm-tools tpm2-tools erofs-utils cryptsetup-bin
+ mtools dosfstools faketime python3 python3-venv util-linux"
+missing=
+for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    root=; [ "$(id -u)" = 0 ] || root=sudo
+    retry $root apt-get -qq update
+    # shellcheck disable=SC2086 # a list of names
+    retry $root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null
+fi
+if ! command -v cargo >/dev/null; then
+    echo "error: cargo is missing" >&2
+    echo "hint: install Rust with rustup; rust-toolchain.toml names the version" >&2
+    exit 2
+fi
+
+# Oracles and clients from the Python index: an independent launch digest, the real OpenAI client.
+venv=target/venv
+if ! [ -x $venv/bin/sev-snp-measure ] || ! $venv/bin/python -c 'import openai' 2>/dev/null; then
+    python3 -m venv $venv
+    retry $venv/bin/pip -q install sev-snp-measure==0.0.13 openai==3.54.0
+fi
+
+export CI="${CI:-1}"
+retry cargo fetch --locked
+cargo build --release --locked -p cloister
+cargo test --workspace --exclude cloister-tests --locked
+CLOISTER_BIN="$PWD/target/release/cloister" cargo test --locked -p cloister-tests --test it -- --test-threads=2 "$@"

@@ -1,0 +1,1 @@
+//! Mistakes get a clear error and change nothing.
