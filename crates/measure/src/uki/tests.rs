@@ -173,3 +173,22 @@ fn pcr4_and_pcr9_equal_the_shared_vectors() {
         assert_eq!(pcr9, wanted["pcr9_linux_stub"].as_str().unwrap());
     }
 }
+
+/// Origin: registers of swtpm 0.7 read by Linux 6.12.107-1 (Debian cloud kernel, Authenticode 782467f0...) on 2026-11-22, booted under QEMU by
+/// Debian OVMF 2025.02-8+deb13u1 through a UKI (Authenticode 3231810e...) with systemd stub 257.13-1~deb13u1, whose `.cmdline`
+/// was ` console=ttyS0\tloglevel=3 panic=-1 \n`.
+#[test]
+fn pcr4_and_pcr9_equal_a_booted_guest() {
+    let digest = |text: &str| text.parse::<Digest>().unwrap();
+    let pcr4 = pcr4(
+        digest("3231810e07dc82745562a30f2bc3d1efa2009a362fa805c02f2c35e11f852a68"),
+        digest("782467f032ce2d6a96d9131eac2bcf910ba46099c99e6cfd20555da97a7f1390"),
+    );
+    let wanted = "52d56156edf00289f4dd1db90cb6d4ca96db639c99b3aa5b03ac1eeb9f8e13c0";
+    assert_eq!(pcr4.value(), digest(wanted));
+    let command_line = stub_command_line(b" console=ttyS0\tloglevel=3 panic=-1 \n").unwrap();
+    let initrd = digest("731725e4bfe0f2c6d0df11f3e7326b98b2219c7b43dffecd1bfb1acb91eef72f");
+    let pcr9 = pcr9(&command_line, Some(initrd), Bank::Sha256);
+    let wanted = "d474af50e86fd996b8ab46dc3423fe9013915914cac5e8fc284341c8c18e8c25";
+    assert_eq!(pcr9.value(), digest(wanted));
+}
