@@ -59,7 +59,14 @@ impl<S: Read + Write> Vtpm<S> {
     /// # Errors
     /// [`TeeError`].
     pub fn new(stream: S) -> Result<Self, TeeError> {
-        let mut tpm = Tpm::new(stream);
+        Self::from_tpm(Tpm::new(stream))
+    }
+
+    /// Makes the attestation key in `tpm`.
+    ///
+    /// # Errors
+    /// [`TeeError`].
+    pub fn from_tpm(mut tpm: Tpm<S>) -> Result<Self, TeeError> {
         let key = tpm.create_attestation_key()?;
         Ok(Self {
             tpm,
