@@ -1,0 +1,4 @@
+//! The TPM commands against a real software TPM.
+
+#[cfg(test)]
+mod swtpm;
