@@ -564,3 +564,7 @@ fn unmet_requirements(lock: &Lock, requirements: &[Vec<wheel::Requirement>]) -> 
     }
     unmet
 }
+
+#[cfg(test)]
+#[path = "assemble_tests.rs"]
+mod tests;

@@ -253,3 +253,67 @@ fn real_loader_uses_our_cache() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("/opt/only/libgomp.so.1.0.0"), "{output:?}");
 }
+
+/// Bytecode of one file made alone equals that made after many others, and the guest's
+/// interpreter takes it without looking at the source.
+#[test]
+fn real_bytecode_depends_on_its_source_alone() {
+    let Some(bench) = Bench::new() else { return };
+    let packages: Vec<&LockedPackage> = bench.lock.with_role(Role::Root).collect();
+    let whole = bench.build(2).tree;
+    let compiler = crate::pyc::Compiler {
+        store: &bench.store,
+        key: crate::tool::key(&packages),
+        minor: 13,
+        directories: vec![path("usr/lib/python3.13")],
+    };
+    let open = || Tool::open(&bench.store, &packages);
+    for module in [
+        "argparse",
+        "enum",
+        "functools",
+        "ast",
+        "os",
+        "re/_parser",
+        "collections/__init__",
+    ] {
+        let source = path(&format!("usr/lib/python3.13/{module}.py"));
+        let mut alone = Tree::new();
+        alone.insert(source.clone(), whole.get(&source).unwrap().clone());
+        assert_eq!(
+            compiler.run(&mut alone, open).unwrap(),
+            Vec::<String>::new()
+        );
+        let made: Vec<_> = alone
+            .iter()
+            .filter(|(p, _)| p.as_bytes().ends_with(b".pyc"))
+            .collect();
+        assert_eq!(made.len(), 1);
+        assert_eq!(whole.get(made[0].0), Some(made[0].1), "{module}");
+    }
+    let tool = open().unwrap();
+    let pyc = whole
+        .get(&path(
+            "usr/lib/python3.13/__pycache__/argparse.cpython-313.pyc",
+        ))
+        .unwrap();
+    let scratch = bench.store.scratch().unwrap();
+    std::fs::write(
+        scratch.path().join("argparse.pyc"),
+        pyc.content().unwrap().bytes(),
+    )
+    .unwrap();
+    let mut command = tool.command("usr/bin/python3.13").unwrap();
+    let program = "import sys; sys.path.insert(0, sys.argv[1]); import argparse as a\n\
+                   print(a.__cached__, a.ArgumentParser.__init__.__code__.co_filename)";
+    command
+        .args(["-I", "-S", "-c", program])
+        .arg(scratch.path());
+    let output = Tool::run(&bench.store, "python", command, |_| Ok(())).unwrap();
+    let text = String::from_utf8(output).unwrap();
+    assert!(
+        text.trim_end()
+            .ends_with("argparse.pyc /usr/lib/python3.13/argparse.py"),
+        "{text}"
+    );
+}
