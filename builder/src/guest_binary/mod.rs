@@ -194,7 +194,7 @@ fn compile(
         .collect();
     let c_flags: Vec<String> = maps
         .iter()
-        .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
+        .map(|(from, to)| shell_word(&format!("-ffile-prefix-map={}={to}", from.display())))
         .collect();
     let mut command = options.environment.command("cargo", repository);
     command
@@ -212,6 +212,7 @@ fn compile(
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}"))
         .env("CFLAGS_x86_64_unknown_linux_gnu", c_flags.join(" "))
+        .env("CC_SHELL_ESCAPED_FLAGS", "1")
         .envs([
             ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc"),
             ("CC", "cc"),
@@ -247,6 +248,11 @@ fn compile(
     ))
 }
 
+/// One word of a shell command, whatever it contains.
+fn shell_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// Prefixes of paths on this machine and what they are called in the binary.
 fn path_maps(
     repository: &Path,
@@ -265,4 +271,43 @@ fn path_maps(
     maps.push((toolchain.sysroot.clone(), "/sysroot".to_owned()));
     maps.push((library, format!("/rustc/{}", toolchain.commit)));
     maps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reproduce::checkout::{self, Style};
+
+    fn compile_in(repository: &Path, store: &Path, jobs: usize) -> Vec<u8> {
+        let environment = Environment::of_process();
+        let inputs = Inputs::identify(&environment, repository).unwrap();
+        assert!(inputs.toolchain.host_dependent.contains_key("libc.a"));
+        let options = Options {
+            environment: &environment,
+            jobs: NonZeroUsize::new(jobs).unwrap(),
+            epoch: 1_763_000_000,
+            cache: false,
+        };
+        let store = Store::open(store).unwrap();
+        build(repository, &inputs, &store, &options, &|_| ())
+            .unwrap()
+            .bytes
+    }
+
+    #[test]
+    #[ignore = "compiles `cloister-init` twice, which takes minutes"]
+    fn bytes_do_not_depend_on_path_or_jobs() {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let copy = dir.path().join("a/much longer path");
+        checkout::copy(repository, &repository.join("recipes/demo"), &copy, Style::Descending).unwrap();
+        let here = compile_in(repository, &dir.path().join("store"), 2);
+        let there = compile_in(&copy, &dir.path().join("other/place/store"), 1);
+        assert!(here == there, "guest binaries differ");
+        println!("{} bytes", here.len());
+        let names = [repository, dir.path()].map(|path| path.to_str().unwrap().as_bytes().to_vec());
+        for name in names {
+            assert!(!here.windows(name.len()).any(|window| window == name), "a path is in the binary");
+        }
+    }
 }

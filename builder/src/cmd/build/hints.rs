@@ -1,0 +1,52 @@
+//! What to do next after an error of a build stage.
+
+use crate::cmd::Hinted;
+use crate::disk::DiskError;
+use crate::erofs::ErofsError;
+use crate::fat::FatWriteError;
+use crate::guest::GuestError;
+use crate::initrd::InitrdError;
+use crate::measurements::MeasurementsError;
+use crate::uki::UkiError;
+use crate::verity::VerityError;
+
+const ROOM: &str = "make room, or choose another disk with `--out DIR`";
+
+impl Hinted for InitrdError {
+    fn hint(&self) -> Option<String> {
+        let version = matches!(self, Self::ZstdVersion { .. });
+        version.then(|| "run `cloister lock` again, or use the `cloister` that wrote the lock".to_owned())
+    }
+}
+
+impl Hinted for FatWriteError {
+    fn hint(&self) -> Option<String> {
+        let size = matches!(self, Self::Full { .. } | Self::Size(_));
+        size.then(|| "change `esp-mib` in the recipe's `[disk]`".to_owned())
+    }
+}
+
+impl Hinted for DiskError {
+    fn hint(&self) -> Option<String> {
+        let full = matches!(self, Self::Io(error) if error.kind() == std::io::ErrorKind::StorageFull);
+        full.then(|| ROOM.to_owned())
+    }
+}
+
+impl Hinted for ErofsError {
+    fn hint(&self) -> Option<String> {
+        let full = matches!(self, Self::Failed { stderr, .. } if stderr.contains("No space left"));
+        full.then(|| ROOM.to_owned())
+    }
+}
+
+impl Hinted for MeasurementsError {
+    fn hint(&self) -> Option<String> {
+        let firmware = matches!(self, Self::NoFirmware(_));
+        firmware.then(|| "add `firmware` to the recipe's `[tools]`, or name other platforms with `--platform`".to_owned())
+    }
+}
+
+impl Hinted for UkiError {}
+impl Hinted for GuestError {}
+impl Hinted for VerityError {}

@@ -1,0 +1,131 @@
+//! Everything that is known before the first byte is made, and the fingerprint of all of it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use cloister_measure::reference::ReferenceValues;
+use sha2::{Digest as _, Sha256};
+
+use super::Args;
+use crate::cmd::{CommandError, Context};
+use crate::guest_binary::{self, Environment, GuestBinaryError, Inputs};
+use crate::initrd;
+use crate::lock::Lock;
+use crate::platform::Platform;
+use crate::recipe::Recipe;
+use crate::output;
+use crate::store::Digest;
+
+/// A build that can begin.
+pub(super) struct Plan {
+    /// The recipe.
+    pub(super) recipe: Recipe,
+    /// Where it lies.
+    pub(super) directory: PathBuf,
+    /// Its lock, current.
+    pub(super) lock: Lock,
+    /// SHA-256 of the lock file.
+    pub(super) lock_sha256: Digest,
+    /// Platforms to compute reference values for, sorted by name.
+    pub(super) platforms: Vec<Platform>,
+    /// Where outputs go.
+    pub(super) out: PathBuf,
+    /// Folder with the guest's sources.
+    pub(super) repository: PathBuf,
+    /// What the compiler may see of the environment.
+    pub(super) environment: Environment,
+    /// What the guest binary is made of.
+    pub(super) guest_inputs: Inputs,
+    /// Whether derived data of the store may be used.
+    pub(super) cache: bool,
+    /// Digest of everything that decides the outputs, this program included.
+    pub(super) fingerprint: Digest,
+}
+
+impl Plan {
+    /// Checks all inputs: recipe, lock, platforms, compressor, sources and toolchain of the guest.
+    pub(super) fn new(args: &Args, _ctx: &Context) -> Result<Self, CommandError> {
+        let (recipe, directory) = recipe(&args.recipe)?;
+        let lock = Lock::load(&directory, &recipe)?;
+        initrd::check_zstd(&lock.compression.zstd)?;
+        let names = if args.platforms.is_empty() { &recipe.platforms } else { &args.platforms };
+        let mut platforms = names.iter().map(|name| Platform::load(name)).collect::<Result<Vec<_>, _>>()?;
+        platforms.sort_by(|a, b| a.name.cmp(&b.name));
+        platforms.dedup_by(|a, b| a.name == b.name);
+        let here = std::env::current_dir().context("the current directory has no name")?;
+        let starts = [Some(directory.clone()), Some(here.clone()), std::env::current_exe().ok()];
+        let starts: Vec<PathBuf> = starts.into_iter().flatten().collect();
+        let repository = guest_binary::repository(&starts).map_err(GuestBinaryError::from)?;
+        let environment = Environment::of_process();
+        let guest_inputs = Inputs::identify(&environment, &repository)?;
+        let lock_sha256 = Digest::of(lock.encode()?.as_bytes());
+        let out = here.join(args.out.clone().unwrap_or_else(|| Path::new("out").join(&recipe.name)));
+        let mut plan = Self {
+            recipe,
+            directory,
+            lock,
+            lock_sha256,
+            platforms,
+            out,
+            repository,
+            environment,
+            guest_inputs,
+            cache: !args.no_cache,
+            fingerprint: Digest([0; 32]),
+        };
+        plan.fingerprint = plan.take_fingerprint()?;
+        Ok(plan)
+    }
+
+    /// Names of the platforms.
+    pub(super) fn platform_names(&self) -> Vec<String> {
+        self.platforms.iter().map(|platform| platform.name.clone()).collect()
+    }
+
+    /// The reference values as they stand in the output directory, in the order of the platforms.
+    pub(super) fn references(&self) -> Result<Vec<ReferenceValues>, CommandError> {
+        let read = |platform: &Platform| {
+            let path = self.out.join(measurements_name(&platform.name));
+            let bytes = std::fs::read(&path).with_context(|| format!("`{}` could not be read", path.display()))?;
+            Ok(ReferenceValues::from_json(&bytes).with_context(|| format!("`{}`", path.display()))?)
+        };
+        self.platforms.iter().map(read).collect()
+    }
+
+    fn take_fingerprint(&self) -> Result<Digest, CommandError> {
+        let program = std::env::current_exe().and_then(std::fs::File::open);
+        let program = program.and_then(|mut file| output::hash(&mut file)).context("this program could not be read")?;
+        let mut hash = Sha256::new();
+        hash.update(format!("cloister build 1\0{}\0{}\0", program.0, self.lock_sha256));
+        hash.update(format!("{}\0", self.guest_inputs.key(self.lock.epoch)));
+        hash.update(format!("{:?}\0{:?}\0", self.recipe, self.platforms));
+        for file in &self.recipe.files {
+            let path = self.directory.join(&file.source);
+            let bytes = std::fs::read(&path).with_context(|| format!("`{}` could not be read", path.display()))?;
+            hash.update(Sha256::digest(bytes));
+        }
+        Ok(Digest(hash.finalize().into()))
+    }
+}
+
+/// Output name of a platform's reference values.
+pub(super) fn measurements_name(platform: &str) -> String {
+    format!("measurements/{platform}.json")
+}
+
+/// The recipe called `wanted`, or in the directory or file of that name, and its directory.
+fn recipe(wanted: &str) -> Result<(Recipe, PathBuf), CommandError> {
+    let path = Path::new(wanted);
+    let file = if path.is_file() {
+        path.to_owned()
+    } else if path.is_dir() {
+        path.join("recipe.toml")
+    } else {
+        Path::new("recipes").join(path).join("recipe.toml")
+    };
+    let text = std::fs::read_to_string(&file).with_context(|| format!("recipe `{}` cannot be read", file.display()))?;
+    let recipe = toml::from_str(&text).with_context(|| format!("recipe `{}` is refused", file.display()))?;
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let directory = std::path::absolute(directory).context("the current directory has no name")?;
+    Ok((recipe, directory))
+}

@@ -1,0 +1,237 @@
+//! The stages of a build, in order; each takes what the one before it made.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::plan::{Plan, measurements_name};
+use super::report::Times;
+use crate::cmd::{CommandError, Context};
+use crate::disk::{Contents, Layout, MIB};
+use crate::erofs::{self, Parameters};
+use crate::fat::Volume;
+use crate::guest_binary::{self, GuestBinary, Options};
+use crate::guid::{Guid, Role as GuidRole};
+use crate::lock::Role;
+use crate::manifest::{GuestBinaryEntry, Manifest, SCHEMA_VERSION, VerityEntry};
+use crate::measurements::{Measured, reference};
+use crate::output::{MANIFEST, Output, OutputError, Staging};
+use crate::recipe::ToolFile;
+use crate::store::Digest;
+use crate::tree::Built;
+use crate::uki::{self, Sections};
+use crate::verity::HashTree;
+use crate::{deb, guest, initrd, provenance, sbom, tool, tree};
+
+/// Path of the UKI on the EFI system partition: the one that firmware starts without a boot entry.
+const BOOT_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
+
+/// Makes every output of `plan` and says how long each stage took.
+pub(super) fn run(plan: &Plan, staging: &mut Staging<'_>, ctx: &Context) -> Result<Times, CommandError> {
+    let mut clock = Clock::default();
+    let stub = locked_file(plan, Role::Stub, Some(&plan.recipe.tools.stub), ctx)?.context("stub")?;
+    let firmware = locked_file(plan, Role::Firmware, plan.recipe.tools.firmware.as_ref(), ctx)?;
+    let (guest, built) = guest_beside_tree(plan, ctx, &mut clock)?;
+    let image = clock.time("root", || write_root(plan, &built, staging, ctx))?;
+    let configuration = guest::configuration(&plan.recipe, &built.kernel.modules, image / 4096)?;
+    let (verity, initrd) = verity_beside_initrd(plan, staging, &guest, &built, &configuration, &mut clock)?;
+    let cmdline = guest::command_line(&plan.recipe, verity.root)?;
+    let linux = built.kernel.vmlinuz.bytes();
+    let sections = Sections { cmdline: cmdline.as_bytes(), initrd: &initrd, linux };
+    let uki = uki::build(&stub, &sections)?;
+    let layout = clock.time("disk", || write_disk(plan, staging, &uki, image, &verity))?;
+    for (name, bytes) in [("cmdline", cmdline.as_bytes()), ("initrd", &initrd), ("kernel", linux), ("uki.efi", &uki)] {
+        staging.write(name, bytes)?;
+    }
+    staging.write("root.verity", &verity.tree)?;
+    if let Some(firmware) = &firmware {
+        staging.write("firmware/OVMF.amdsev.fd", firmware)?;
+    }
+    let measured = Measured {
+        recipe: &plan.recipe.name,
+        uki: &uki,
+        kernel: linux,
+        initrd: &initrd,
+        cmdline: &cmdline,
+        guest_configuration: &configuration,
+        gpu: guest::gpu_word(&plan.recipe),
+        model: guest::model_word(&plan.recipe),
+        firmware: firmware.as_deref(),
+    };
+    clock.time("measure", || write_measurements(plan, staging, &measured))?;
+    clock.time("describe", || write_descriptions(plan, staging, &built))?;
+    write_manifest(plan, staging, &built, &guest, &layout, &verity)?;
+    Ok(clock.finish())
+}
+
+/// One file of a locked package.
+fn locked_file(plan: &Plan, role: Role, wanted: Option<&ToolFile>, ctx: &Context) -> Result<Option<Vec<u8>>, CommandError> {
+    let Some(wanted) = wanted else { return Ok(None) };
+    let name = &wanted.package;
+    let package = plan.lock.with_role(role).find(|package| package.name == *name);
+    let package = package.with_context(|| format!("the lock has no package `{name}`"))?;
+    let bytes = ctx.store.read(&package.sha256)?;
+    let found = deb::file(&bytes, &wanted.file).with_context(|| format!("package `{name}`"))?;
+    let found = found.with_context(|| format!("package `{name}` has no file `{}`", wanted.file))?;
+    Ok(Some(found))
+}
+
+/// Compiles the guest binary while the tree is made.
+fn guest_beside_tree(plan: &Plan, ctx: &Context, clock: &mut Clock) -> Result<(GuestBinary, Built), CommandError> {
+    let options = Options { environment: &plan.environment, jobs: ctx.jobs, epoch: plan.lock.epoch, cache: plan.cache };
+    let compile = || {
+        let task = ctx.progress.task("guest binary");
+        guest_binary::build(&plan.repository, &plan.guest_inputs, &ctx.store, &options, &|line| task.detail(line))
+    };
+    let unpack = || tree::from_lock(&plan.lock, &plan.recipe, ctx, plan.cache);
+    let (guest, built) = std::thread::scope(|scope| {
+        let guest = scope.spawn(|| timed(compile));
+        let built = timed(unpack);
+        (guest.join(), built)
+    });
+    let (guest, guest_time) = guest.map_err(|_| anyhow::anyhow!("guest binary: the stage panicked"))?;
+    let (built, tree_time) = built;
+    clock.add("guest binary", guest_time);
+    clock.add("tree", tree_time);
+    Ok((guest?, built?))
+}
+
+/// Writes `root.erofs` and returns its length in bytes.
+fn write_root(plan: &Plan, built: &Built, staging: &Staging<'_>, ctx: &Context) -> Result<u64, CommandError> {
+    let _task = ctx.progress.task("root");
+    let path = staging.path("root.erofs")?;
+    let mkfs = tool::erofs(&plan.lock, &ctx.store)?;
+    let parameters = Parameters {
+        epoch: plan.lock.epoch,
+        uuid: Guid::derive(&plan.recipe.name, GuidRole::RootFilesystem),
+        compression: plan.recipe.root.compression,
+    };
+    erofs::build(&built.tree, mkfs, &path, parameters)?;
+    Ok(std::fs::metadata(&path).map_err(|error| OutputError::new(&path, error))?.len())
+}
+
+/// Hashes the root while the initrd is compressed.
+fn verity_beside_initrd(
+    plan: &Plan,
+    staging: &mut Staging<'_>,
+    guest: &GuestBinary,
+    built: &Built,
+    configuration: &[u8],
+    clock: &mut Clock,
+) -> Result<(HashTree, Vec<u8>), CommandError> {
+    let path = staging.path("root.erofs")?;
+    let root = File::open(&path).map_err(|error| OutputError::new(&path, error))?;
+    let members = guest::members(&guest.bytes, configuration, &built.kernel.modules);
+    let compress = || {
+        let archive = initrd::archive(&members, plan.lock.epoch)?;
+        initrd::compress(&archive, plan.lock.compression.level)
+    };
+    let ((verity, verity_time), (initrd, initrd_time)) =
+        rayon::join(|| timed(|| HashTree::of(root)), || timed(compress));
+    clock.add("verity", verity_time);
+    clock.add("initrd", initrd_time);
+    let verity = verity?;
+    staging.add("root.erofs", Output { sha256: Digest(verity.data_sha256), size: verity.data_blocks * 4096 });
+    Ok((verity, initrd?))
+}
+
+fn write_disk(plan: &Plan, staging: &mut Staging<'_>, uki: &[u8], root: u64, verity: &HashTree) -> Result<Layout, CommandError> {
+    let files = BTreeMap::from([(BOOT_PATH, uki)]);
+    let esp_size = u64::from(plan.recipe.disk.esp_mib) * MIB;
+    let serial = Guid::derive(&plan.recipe.name, GuidRole::EspPartition).serial();
+    let esp = Volume::new(&files, esp_size, serial)?;
+    let layout = Layout::new(&plan.recipe.name, esp_size, root, verity.tree.len() as u64);
+    let path = staging.path("disk.raw")?;
+    let file = File::create_new(&path).map_err(|error| OutputError::new(&path, error))?;
+    let contents = Contents { esp: &esp, root: &staging.path("root.erofs")?, verity: &verity.tree };
+    let sha256 = layout.write(&file, &contents)?;
+    staging.add("disk.raw", Output { sha256: Digest(sha256), size: layout.size() });
+    Ok(layout)
+}
+
+fn write_measurements(plan: &Plan, staging: &mut Staging<'_>, measured: &Measured<'_>) -> Result<(), CommandError> {
+    for platform in &plan.platforms {
+        let text = reference(platform, measured)?.to_json().context("reference values could not be written")?;
+        staging.write(&measurements_name(&platform.name), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn write_descriptions(plan: &Plan, staging: &mut Staging<'_>, built: &Built) -> Result<(), CommandError> {
+    staging.write("sbom.cdx.json", sbom::document(&plan.recipe, &plan.lock)?.as_bytes())?;
+    staging.write("provenance.json", provenance::index(&built.tree, &built.kernel)?.as_bytes())?;
+    Ok(())
+}
+
+fn write_manifest(
+    plan: &Plan,
+    staging: &mut Staging<'_>,
+    built: &Built,
+    guest: &GuestBinary,
+    layout: &Layout,
+    verity: &HashTree,
+) -> Result<(), CommandError> {
+    let manifest = Manifest {
+        builder: format!("cloister {}", env!("CARGO_PKG_VERSION")),
+        epoch: plan.lock.epoch,
+        guest_binary: GuestBinaryEntry {
+            inputs: &plan.guest_inputs,
+            sha256: Digest::of(&guest.bytes),
+            size: guest.bytes.len(),
+        },
+        kernel_release: &built.kernel.release,
+        lock: &plan.lock,
+        lock_sha256: plan.lock_sha256,
+        outputs: staging.outputs(),
+        partitions: layout.table.partitions.iter().map(Into::into).collect(),
+        platforms: &plan.platform_names(),
+        recipe: &plan.recipe.name,
+        report: serde_json::to_value(&built.report).context("build report could not be written")?,
+        schema_version: SCHEMA_VERSION,
+        verity: VerityEntry {
+            data_blocks: verity.data_blocks,
+            hash_blocks: verity.tree.len() as u64 / 4096,
+            root: Digest(verity.root),
+        },
+    };
+    let text = manifest.to_json().context("manifest could not be written")?;
+    staging.write(MANIFEST, text.as_bytes())?;
+    Ok(())
+}
+
+/// Times of stages; those that run beside others overlap.
+struct Clock {
+    start: Instant,
+    stages: Times,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { start: Instant::now(), stages: Times::new() }
+    }
+}
+
+impl Clock {
+    fn time<T>(&mut self, stage: &'static str, work: impl FnOnce() -> T) -> T {
+        let (result, time) = timed(work);
+        self.add(stage, time);
+        result
+    }
+
+    fn add(&mut self, stage: &'static str, time: Duration) {
+        self.stages.push((stage, time));
+    }
+
+    fn finish(mut self) -> Times {
+        self.stages.push(("all", self.start.elapsed()));
+        self.stages
+    }
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = work();
+    (result, start.elapsed())
+}
