@@ -7,13 +7,18 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::str::FromStr;
 
 use thiserror::Error;
 
 use crate::guid::Guid;
+use crate::store::Store;
 use crate::superblock::Superblock;
+use crate::tool::{Tool, ToolError};
 use crate::tree::Tree;
+
+/// The program in the locked packages.
+const MKFS: &str = "usr/bin/mkfs.erofs";
 
 /// How file contents are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +30,25 @@ pub(crate) enum Compression {
     /// Zstandard with a level from 1 to 22.
     Zstd(u8),
 }
+
+impl FromStr for Compression {
+    type Err = CompressionError;
+
+    fn from_str(text: &str) -> Result<Self, CompressionError> {
+        let level = |text: &str| text.parse().ok().filter(|level| (1..=22).contains(level));
+        match text.split_once(':') {
+            None if text == "none" => Ok(Self::None),
+            None if text == "lz4" => Ok(Self::Lz4),
+            Some(("zstd", number)) => level(number).map(Self::Zstd).ok_or_else(|| CompressionError(text.to_owned())),
+            _ => Err(CompressionError(text.to_owned())),
+        }
+    }
+}
+
+/// A compression that is not known.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("`compression` is `{0}`, wanted `none`, `lz4` or `zstd:LEVEL` with a level from 1 to 22")]
+pub(crate) struct CompressionError(String);
 
 /// How the image is stored; the words of `mkfs.erofs -z`.
 fn compression_words(compression: Compression) -> Option<String> {
@@ -38,20 +62,9 @@ fn compression_words(compression: Compression) -> Option<String> {
 /// Why no root image was written.
 #[derive(Debug, Error)]
 pub(crate) enum ErofsError {
-    /// The tool could not be started.
-    #[error("locked `mkfs.erofs` could not be run")]
-    Start(#[source] io::Error),
-    /// The tool failed.
-    #[error("locked `mkfs.erofs` failed ({status}): {stderr}")]
-    Failed {
-        /// Exit status.
-        status: ExitStatus,
-        /// What it wrote.
-        stderr: String,
-    },
-    /// The tree could not be handed over.
-    #[error("tree could not be handed to `mkfs.erofs`")]
-    Feed(#[source] io::Error),
+    /// The tool.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
     /// What it wrote is not what was asked for.
     #[error("`mkfs.erofs` wrote another image than asked for: {0}")]
     Unexpected(String),
@@ -71,38 +84,29 @@ pub(crate) struct Parameters {
     pub(crate) compression: Compression,
 }
 
-/// Writes `tree` as an erofs image to `image`; `mkfs` starts the locked `mkfs.erofs`.
+/// Writes `tree` as an erofs image to `image` (an absolute path) with the `mkfs.erofs` of `tool`.
 ///
 /// The tree is streamed into the tool's standard input, so it never exists on disk in another form.
 pub(crate) fn build(
     tree: &Tree,
-    mut mkfs: Command,
+    tool: &Tool,
+    store: &Store,
     image: &Path,
     parameters: Parameters,
 ) -> Result<Superblock, ErofsError> {
-    mkfs.arg("--quiet")
+    let mut mkfs = tool.command(MKFS)?;
+    // The tool's own temporary files belong on the store's disk, where the command is run.
+    mkfs.env("TMPDIR", ".")
+        .arg("--quiet")
         .arg("-x-1")
         .arg(format!("-T{}", parameters.epoch))
         .arg(format!("-U{}", parameters.uuid))
         .args(compression_words(parameters.compression))
         .arg("--tar=f")
-        .arg(image)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut child = mkfs.spawn().map_err(ErofsError::Start)?;
-    let fed = child.stdin.take().map_or(Ok(()), |pipe| {
+        .arg(image);
+    Tool::run(store, MKFS, mkfs, |pipe| {
         tree.tar(BufWriter::with_capacity(1 << 20, pipe), parameters.epoch)
-    });
-    let output = child.wait_with_output().map_err(ErofsError::Start)?;
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(ErofsError::Failed {
-            status: output.status,
-            stderr,
-        });
-    }
-    fed.map_err(ErofsError::Feed)?;
+    })?;
     check(image, parameters)
 }
 
@@ -125,28 +129,4 @@ fn check(image: &Path, parameters: Parameters) -> Result<Superblock, ErofsError>
         return Err(ErofsError::Unexpected(text));
     }
     Ok(superblock)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failing_tool_is_an_error_with_its_words() {
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo no space >&2; exit 3", "mkfs"]);
-        let parameters = Parameters {
-            epoch: 1,
-            uuid: Guid::default(),
-            compression: Compression::Zstd(3),
-        };
-        let error = build(
-            &Tree::new(),
-            command,
-            Path::new("/nonexistent/root"),
-            parameters,
-        )
-        .unwrap_err();
-        assert!(matches!(error, ErofsError::Failed { stderr, .. } if stderr == "no space"));
-    }
 }

@@ -18,6 +18,7 @@ use thiserror::Error;
 pub(crate) use change::{Change, render};
 
 use crate::output::MANIFEST;
+use crate::provenance::{Fact, Provenance};
 use change::{changed, short};
 
 /// Paths of the root that are listed one by one.
@@ -326,10 +327,7 @@ fn flatten(name: &str, json: &Json, found: &mut BTreeMap<String, String>) {
 
 /// Paths of the root that differ, each with the package it came from.
 fn root(a: &Build, b: &Build, inputs: &[Change]) -> Result<Vec<Change>, DifferenceError> {
-    let (index_a, index_b) = (
-        index(&a.json("provenance.json")?),
-        index(&b.json("provenance.json")?),
-    );
+    let (index_a, index_b) = (a.root()?, b.root()?);
     let mut changes = changed(&index_a, &index_b, |entry| entry.content.clone());
     let more = changes.len().saturating_sub(LISTED);
     changes.truncate(LISTED);
@@ -366,7 +364,19 @@ struct Entry {
     origin: String,
 }
 
-/// The index of a `provenance.json`.
-fn index(json: &Json) -> BTreeMap<String, Entry> {
-    BTreeMap::new()
+impl Build {
+    /// What the provenance index says of every path of the root.
+    fn root(&self) -> Result<BTreeMap<String, Entry>, DifferenceError> {
+        let path = self.directory.join("provenance.json");
+        let index: Provenance = serde_json::from_value(self.json("provenance.json")?)
+            .map_err(|source| DifferenceError::Json { path, source })?;
+        let entry = |fact: Fact| {
+            let owner = format!("{} {} {}:{}", fact.kind, fact.mode, fact.uid, fact.gid);
+            let sha256 = fact.sha256.map(|digest| format!(" {}", short(&digest.to_string())));
+            let target = fact.target.map(|target| format!(" -> {target}"));
+            let content = owner + &sha256.or(target).unwrap_or_default();
+            Entry { content, origin: fact.origin }
+        };
+        Ok(index.root.into_iter().map(|(path, fact)| (path, entry(fact))).collect())
+    }
 }

@@ -2,11 +2,12 @@
 
 use crate::cmd::Hinted;
 use crate::disk::DiskError;
-use crate::erofs::ErofsError;
+use crate::erofs::{CompressionError, ErofsError};
 use crate::fat::FatWriteError;
 use crate::guest::GuestError;
 use crate::initrd::InitrdError;
 use crate::measurements::MeasurementsError;
+use crate::tool::ToolError;
 use crate::uki::UkiError;
 use crate::verity::VerityError;
 
@@ -35,8 +36,13 @@ impl Hinted for DiskError {
 
 impl Hinted for ErofsError {
     fn hint(&self) -> Option<String> {
-        let full = matches!(self, Self::Failed { stderr, .. } if stderr.contains("No space left"));
-        full.then(|| ROOM.to_owned())
+        match self {
+            Self::Tool(ToolError::Failed { stderr, .. }) if stderr.contains("No space left") => {
+                Some(ROOM.to_owned())
+            }
+            Self::Tool(error) => error.hint(),
+            _ => None,
+        }
     }
 }
 
@@ -47,6 +53,7 @@ impl Hinted for MeasurementsError {
     }
 }
 
+impl Hinted for CompressionError {}
 impl Hinted for UkiError {}
 impl Hinted for GuestError {}
 impl Hinted for VerityError {}

@@ -46,7 +46,7 @@ impl Plan {
     /// Checks all inputs: recipe, lock, platforms, compressor, sources and toolchain of the guest.
     pub(super) fn new(args: &Args, _ctx: &Context) -> Result<Self, CommandError> {
         let (recipe, directory) = recipe(&args.recipe)?;
-        let lock = Lock::load(&directory, &recipe)?;
+        let (lock, lock_sha256) = lock(&directory, &recipe)?;
         initrd::check_zstd(&lock.compression.zstd)?;
         let names = if args.platforms.is_empty() { &recipe.platforms } else { &args.platforms };
         let mut platforms = names.iter().map(|name| Platform::load(name)).collect::<Result<Vec<_>, _>>()?;
@@ -58,7 +58,6 @@ impl Plan {
         let repository = guest_binary::repository(&starts).map_err(GuestBinaryError::from)?;
         let environment = Environment::of_process();
         let guest_inputs = Inputs::identify(&environment, &repository)?;
-        let lock_sha256 = Digest::of(lock.encode()?.as_bytes());
         let out = here.join(args.out.clone().unwrap_or_else(|| Path::new("out").join(&recipe.name)));
         let mut plan = Self {
             recipe,
@@ -128,4 +127,12 @@ fn recipe(wanted: &str) -> Result<(Recipe, PathBuf), CommandError> {
     let directory = file.parent().unwrap_or(Path::new("."));
     let directory = std::path::absolute(directory).context("the current directory has no name")?;
     Ok((recipe, directory))
+}
+
+/// The lock beside a recipe and its SHA-256.
+fn lock(directory: &Path, recipe: &Recipe) -> Result<(Lock, Digest), CommandError> {
+    let path = directory.join("recipe.lock");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+    let lock = toml::from_str(&text).with_context(|| format!("`{}` is refused", path.display()))?;
+    Ok((lock, Digest::of(text.as_bytes())))
 }

@@ -10,7 +10,7 @@ use super::plan::{Plan, measurements_name};
 use super::report::Times;
 use crate::cmd::{CommandError, Context};
 use crate::disk::{Contents, Layout, MIB};
-use crate::erofs::{self, Parameters};
+use crate::erofs::{self, Compression, Parameters};
 use crate::fat::Volume;
 use crate::guest_binary::{self, GuestBinary, Options};
 use crate::guid::{Guid, Role as GuidRole};
@@ -18,12 +18,15 @@ use crate::lock::Role;
 use crate::manifest::{GuestBinaryEntry, Manifest, SCHEMA_VERSION, VerityEntry};
 use crate::measurements::{Measured, reference};
 use crate::output::{MANIFEST, Output, OutputError, Staging};
-use crate::recipe::ToolFile;
+use crate::deb::{Body, Deb};
+use crate::provenance::Provenance;
+use crate::recipe::ToolPackage;
 use crate::store::Digest;
-use crate::tree::Built;
+use crate::tool::Tool;
+use crate::tree::{Built, Source, TreePath};
 use crate::uki::{self, Sections};
 use crate::verity::HashTree;
-use crate::{deb, guest, initrd, provenance, sbom, tool, tree};
+use crate::{guest, initrd, sbom};
 
 /// Path of the UKI on the EFI system partition: the one that firmware starts without a boot entry.
 const BOOT_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
@@ -56,8 +59,8 @@ pub(super) fn run(plan: &Plan, staging: &mut Staging<'_>, ctx: &Context) -> Resu
         initrd: &initrd,
         cmdline: &cmdline,
         guest_configuration: &configuration,
-        gpu: guest::gpu_word(&plan.recipe),
-        model: guest::model_word(&plan.recipe),
+        gpu: &plan.recipe.guest.gpu,
+        model: &plan.recipe.guest.model,
         firmware: firmware.as_deref(),
     };
     clock.time("measure", || write_measurements(plan, staging, &measured))?;
@@ -67,25 +70,36 @@ pub(super) fn run(plan: &Plan, staging: &mut Staging<'_>, ctx: &Context) -> Resu
 }
 
 /// One file of a locked package.
-fn locked_file(plan: &Plan, role: Role, wanted: Option<&ToolFile>, ctx: &Context) -> Result<Option<Vec<u8>>, CommandError> {
+fn locked_file(plan: &Plan, role: Role, wanted: Option<&ToolPackage>, ctx: &Context) -> Result<Option<Vec<u8>>, CommandError> {
     let Some(wanted) = wanted else { return Ok(None) };
     let name = &wanted.package;
     let package = plan.lock.with_role(role).find(|package| package.name == *name);
     let package = package.with_context(|| format!("the lock has no package `{name}`"))?;
     let bytes = ctx.store.read(&package.sha256)?;
-    let found = deb::file(&bytes, &wanted.file).with_context(|| format!("package `{name}`"))?;
-    let found = found.with_context(|| format!("package `{name}` has no file `{}`", wanted.file))?;
-    Ok(Some(found))
+    let deb = Deb::read(&bytes).with_context(|| format!("package `{name}`"))?;
+    let file = wanted.file.as_deref().unwrap_or_default();
+    let path = TreePath::new(file.as_bytes()).with_context(|| format!("`file` of package `{name}`"))?;
+    let member = deb.members.into_iter().find(|member| member.path.as_ref() == Some(&path));
+    match member.map(|member| member.body) {
+        Some(Body::File(bytes)) => Ok(Some(bytes)),
+        _ => Err(anyhow::anyhow!("package `{name}` has no file `{file}`").into()),
+    }
 }
 
 /// Compiles the guest binary while the tree is made.
 fn guest_beside_tree(plan: &Plan, ctx: &Context, clock: &mut Clock) -> Result<(GuestBinary, Built), CommandError> {
     let options = Options { environment: &plan.environment, jobs: ctx.jobs, epoch: plan.lock.epoch, cache: plan.cache };
     let compile = || {
-        let task = ctx.progress.task("guest binary");
-        guest_binary::build(&plan.repository, &plan.guest_inputs, &ctx.store, &options, &|line| task.detail(line))
+        let say = |line: &str| ctx.progress.say(&format!("guest binary: {line}"));
+        guest_binary::build(&plan.repository, &plan.guest_inputs, &ctx.store, &options, &say)
     };
-    let unpack = || tree::from_lock(&plan.lock, &plan.recipe, ctx, plan.cache);
+    let source = Source {
+        recipe: &plan.recipe,
+        directory: &plan.directory,
+        lock: &plan.lock,
+        store: &ctx.store,
+    };
+    let unpack = || Built::from_lock(source);
     let (guest, built) = std::thread::scope(|scope| {
         let guest = scope.spawn(|| timed(compile));
         let built = timed(unpack);
@@ -100,15 +114,15 @@ fn guest_beside_tree(plan: &Plan, ctx: &Context, clock: &mut Clock) -> Result<(G
 
 /// Writes `root.erofs` and returns its length in bytes.
 fn write_root(plan: &Plan, built: &Built, staging: &Staging<'_>, ctx: &Context) -> Result<u64, CommandError> {
-    let _task = ctx.progress.task("root");
     let path = staging.path("root.erofs")?;
-    let mkfs = tool::erofs(&plan.lock, &ctx.store)?;
+    let packages: Vec<_> = plan.lock.with_role(Role::Erofs).collect();
+    let tool = Tool::open(&ctx.store, &packages)?;
     let parameters = Parameters {
         epoch: plan.lock.epoch,
         uuid: Guid::derive(&plan.recipe.name, GuidRole::RootFilesystem),
-        compression: plan.recipe.root.compression,
+        compression: plan.recipe.root.compression.parse::<Compression>()?,
     };
-    erofs::build(&built.tree, mkfs, &path, parameters)?;
+    erofs::build(&built.tree, &tool, &ctx.store, &path, parameters)?;
     Ok(std::fs::metadata(&path).map_err(|error| OutputError::new(&path, error))?.len())
 }
 
@@ -139,7 +153,7 @@ fn verity_beside_initrd(
 
 fn write_disk(plan: &Plan, staging: &mut Staging<'_>, uki: &[u8], root: u64, verity: &HashTree) -> Result<Layout, CommandError> {
     let files = BTreeMap::from([(BOOT_PATH, uki)]);
-    let esp_size = u64::from(plan.recipe.disk.esp_mib) * MIB;
+    let esp_size = plan.recipe.disk.esp_mib.saturating_mul(MIB);
     let serial = Guid::derive(&plan.recipe.name, GuidRole::EspPartition).serial();
     let esp = Volume::new(&files, esp_size, serial)?;
     let layout = Layout::new(&plan.recipe.name, esp_size, root, verity.tree.len() as u64);
@@ -160,8 +174,12 @@ fn write_measurements(plan: &Plan, staging: &mut Staging<'_>, measured: &Measure
 }
 
 fn write_descriptions(plan: &Plan, staging: &mut Staging<'_>, built: &Built) -> Result<(), CommandError> {
-    staging.write("sbom.cdx.json", sbom::document(&plan.recipe, &plan.lock)?.as_bytes())?;
-    staging.write("provenance.json", provenance::index(&built.tree, &built.kernel)?.as_bytes())?;
+    let path = plan.repository.join("Cargo.lock");
+    let cargo_lock = std::fs::read_to_string(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+    let sbom = sbom::write(&plan.lock, built, Some(&cargo_lock)).context("SBOM could not be written")?;
+    staging.write("sbom.cdx.json", &sbom)?;
+    let provenance = Provenance::of(&built.tree, &built.kernel).to_json();
+    staging.write("provenance.json", &provenance.context("provenance index could not be written")?)?;
     Ok(())
 }
 
