@@ -123,3 +123,37 @@ pub(super) fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, M
     paths.sort();
     Ok(paths)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_of_a_file_larger_than_a_chunk_is_that_of_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("initrd");
+        let bytes: Vec<u8> = (0..=250).cycle().take(CHUNK * 2 + 17).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(
+            hash(&path).unwrap(),
+            <[u8; 32]>::from(Sha256::digest(&bytes))
+        );
+    }
+
+    #[test]
+    fn read_names_the_missing_file() {
+        let error = hash(Path::new("/nonexistent/initrd")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read `/nonexistent/initrd`");
+    }
+
+    #[test]
+    fn files_are_sorted_and_chosen_by_extension() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.json", "a.json", "c.txt"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let wanted = ["a.json", "b.json"].map(|name| dir.path().join(name));
+        assert_eq!(files(dir.path(), "json").unwrap(), wanted);
+        assert!(files(&dir.path().join("none"), "json").unwrap().is_empty());
+    }
+}

@@ -192,3 +192,113 @@ fn as_text(row: &Row) -> String {
         _ => format!("{platform} {name}: {outcome} {found}\n"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cloister_measure::reference::{Register, SCHEMA_VERSION};
+    use cloister_measure::{Bank, Digest};
+
+    use super::*;
+
+    /// Made-up firmware and UKI of the fuzz targets, which are valid.
+    fn seed(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/fuzz/seeds")
+            .join(name)
+    }
+
+    /// An image directory with reference values that fit.
+    fn image() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        put("firmware/any.fd", &read(&seed("firmware/amdsev")).unwrap());
+        put("uki.efi", &read(&seed("uki/plain")).unwrap());
+        put("kernel", b"kernel");
+        put("initrd", b"initrd");
+        put("cmdline", b"quiet\n");
+        let uki = dir.path().join("uki.efi");
+        let pcrs = uki::predicted(&uki, &read(&uki).unwrap(), Bank::Sha256)
+            .unwrap()
+            .pcrs;
+        let mut registers: BTreeMap<String, Register> = pcrs
+            .into_iter()
+            .map(|(index, value)| (format!("pcr{index}"), Register::single(Class::Image, value)))
+            .collect();
+        let log = Register::single(Class::Image, Digest::zero(Bank::Sha256));
+        registers.insert("pcr15".to_owned(), log);
+        let mut values = ReferenceValues {
+            bank: Bank::Sha256,
+            confidential: true,
+            inputs: BTreeMap::new(),
+            launch_digests: vec![LaunchDigestEntry {
+                digest: Digest::zero(Bank::Sha384),
+                vcpu_model: "EPYC-v4".to_owned(),
+                vcpus: 2,
+            }],
+            launch_policy: Some(LaunchPolicy {
+                guest_policy: 0x30000,
+                host: "qemu".to_owned(),
+                id_key_digest: None,
+                sev_features: 1,
+                vmpl: 0,
+            }),
+            platform: "test".to_owned(),
+            recipe: "test".to_owned(),
+            registers,
+            schema_version: SCHEMA_VERSION,
+            unpredicted: BTreeMap::new(),
+        };
+        let rows = launches(dir.path(), &values, values.launch_policy.as_ref().unwrap()).unwrap();
+        values.launch_digests[0].digest = rows[0].found.as_ref().unwrap().parse().unwrap();
+        put(
+            "measurements/test.json",
+            values.to_json().unwrap().as_bytes(),
+        );
+        dir
+    }
+
+    fn outcomes(dir: &Path) -> BTreeMap<String, &'static str> {
+        let rows = compare(dir, &dir.join("measurements/test.json")).unwrap();
+        rows.iter()
+            .map(|row| (row.name.clone(), row.outcome()))
+            .collect()
+    }
+
+    #[test]
+    fn compare_finds_every_value_the_same_in_an_untouched_image() {
+        let dir = image();
+        let outcomes = outcomes(dir.path());
+        assert_eq!(outcomes.len(), 7);
+        assert_eq!(outcomes["pcr15"], "not computed");
+        assert_eq!(
+            outcomes
+                .values()
+                .filter(|outcome| **outcome == "same")
+                .count(),
+            6
+        );
+    }
+
+    #[test]
+    fn compare_names_the_values_that_a_changed_file_changes() {
+        let dir = image();
+        std::fs::write(dir.path().join("initrd"), b"other").unwrap();
+        let differs = |dir: &Path| -> Vec<String> {
+            let outcomes = outcomes(dir).into_iter();
+            outcomes
+                .filter(|(_, outcome)| *outcome == "DIFFERS")
+                .map(|(name, _)| name)
+                .collect()
+        };
+        assert_eq!(differs(dir.path()), ["launch digest EPYC-v4 x2"]);
+        let dir = image();
+        std::fs::copy(seed("uki/osrel"), dir.path().join("uki.efi")).unwrap();
+        assert_eq!(differs(dir.path()), ["pcr11", "pcr4"]);
+    }
+}

@@ -188,3 +188,46 @@ fn features(text: &str) -> Result<u64, String> {
         .ok_or("wanted hex digits after `0x`")?;
     u64::from_str_radix(digits, 16).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(words: &[&str]) -> Result<Args, clap::Error> {
+        let line = ["snp", "--ovmf", "f"].iter().chain(words);
+        Line::try_parse_from(line).map(|line| line.args)
+    }
+
+    #[test]
+    fn lists_and_numbers_are_parsed() {
+        let words = [
+            "--vcpus",
+            "1,2,64",
+            "--vcpu-model",
+            "EPYC-v4,0xa10f10",
+            "--sev-features",
+            "0x21",
+        ];
+        let args = parse(&words).unwrap();
+        assert_eq!((args.vcpus, args.sev_features), (vec![1, 2, 64], 0x21));
+        assert_eq!(args.vcpu_model, ["EPYC-v4", "0xa10f10"]);
+        assert!(parse(&["--sev-features", "33"]).is_err());
+        assert!(parse(&["--kernel-sha256", "abcd"]).is_err());
+        assert!(parse(&["--kernel", "k", "--kernel-sha256", &"ab".repeat(32)]).is_err());
+    }
+
+    #[test]
+    fn inputs_of_a_direct_boot_need_a_kernel() {
+        let args = parse(&["--append", "-x"]).unwrap();
+        assert!(refuse_without_kernel(&args).is_err());
+        assert!(refuse_without_kernel(&parse(&[]).unwrap()).is_ok());
+    }
+}
