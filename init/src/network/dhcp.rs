@@ -22,8 +22,9 @@ use smoltcp::wire::{
 
 use crate::sys::packet;
 
-/// How long each attempt waits for an answer; the sum bounds the stage.
-const WAITS: [u64; 6] = [1, 2, 4, 8, 8, 8];
+/// Milliseconds that each attempt waits for an answer; the sum bounds the stage. The first are
+/// short: a device that has just come up may lose what is sent at once.
+const WAITS: [u64;
 
 /// Options asked for: mask, router, MTU.
 const WANTED: [u8; 3] = [1, 3, 26];
@@ -83,8 +84,8 @@ pub(super) fn lease(name: &str, hardware: [u8; 6]) -> Result<Lease, DhcpError> {
         transaction: u32::from_ne_bytes(random),
         hardware,
     };
-    for seconds in WAITS {
-        let deadline = Instant::now() + Duration::from_secs(seconds);
+    for wait in WAITS {
+        let deadline = Instant::now() + Duration::from_millis(wait);
         if let Some(lease) = attempt(&socket, index, &exchange, deadline)? {
             return Ok(lease);
         }
