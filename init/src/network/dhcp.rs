@@ -24,7 +24,7 @@ use crate::sys::packet;
 
 /// Milliseconds that each attempt waits for an answer; the sum bounds the stage. The first are
 /// short: a device that has just come up may lose what is sent at once.
-const WAITS: [u64;
+const WAITS: [u64; 9] = [100, 200, 400, 800, 1600, 3200, 6400, 6400, 6400];
 
 /// Options asked for: mask, router, MTU.
 const WANTED: [u8; 3] = [1, 3, 26];
