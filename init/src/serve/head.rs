@@ -296,6 +296,9 @@ pub(super) fn request(input: &[u8], out: &mut Vec<u8>) -> Result<Option<Request>
     out.push(b' ');
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
+    if facts.hosts == 0 {
+        write_field("host", b"workload", out); // an HTTP/1.0 client may leave it out, we may not
+    }
     write_fields(parsed.headers, &facts, out, true);
     write_request_framing(framing, facts.lengths > 0, out);
     out.extend_from_slice(b"\r\n");
