@@ -5,20 +5,19 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../../builder/src/fat.rs"]
-mod fat;
-#[path = "../../../builder/src/gpt.rs"]
-mod gpt;
-#[path = "../../../builder/src/guid.rs"]
-mod guid;
-#[path = "../../../builder/src/initrd.rs"]
-mod initrd;
-#[path = "../../../builder/src/le.rs"]
-mod le;
-#[path = "../../../builder/src/superblock.rs"]
-mod superblock;
-#[path = "../../../builder/src/uki.rs"]
-mod uki;
+// One folder for all, so that modules with files of their own are found too.
+#[path = "../../../builder/src"]
+mod builder {
+    pub(crate) mod fat;
+    pub(crate) mod gpt;
+    pub(crate) mod guid;
+    pub(crate) mod initrd;
+    pub(crate) mod le;
+    pub(crate) mod superblock;
+    pub(crate) mod uki;
+}
+// Where the included modules look for each other.
+use builder::{fat, gpt, guid, initrd, le, superblock, uki};
 
 fuzz_target!(|input: &[u8]| {
     if let Ok(table) = gpt::Table::parse(input) {
