@@ -39,7 +39,9 @@ impl FromStr for Compression {
         match text.split_once(':') {
             None if text == "none" => Ok(Self::None),
             None if text == "lz4" => Ok(Self::Lz4),
-            Some(("zstd", number)) => level(number).map(Self::Zstd).ok_or_else(|| CompressionError(text.to_owned())),
+            Some(("zstd", number)) => level(number)
+                .map(Self::Zstd)
+                .ok_or_else(|| CompressionError(text.to_owned())),
             _ => Err(CompressionError(text.to_owned())),
         }
     }

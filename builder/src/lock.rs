@@ -2,9 +2,23 @@
 //!
 //! A lock holds paths below an archive's root and hashes, never a host name: bytes are found by hash, in the store first.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::cmd::Hinted;
 use crate::digest::Digest;
+use crate::locking::recipe_digest;
+use crate::recipe::Recipe;
+use crate::store::{StoreError, write_atomically};
+
+/// First lines of every lock.
+const HEADER: &str = "\
+# Written by `cloister lock`; do not edit. Every input by content: no byte enters an image that is not named here.
+# Packages vanish from archives: when bytes are gone, run `cloister lock` again.
+";
 
 /// A whole lock file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +123,173 @@ pub(crate) struct LockedWheel {
     pub(crate) sha256: Digest,
 }
 
+/// Why a lock cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum LockFileError {
+    /// There is none.
+    #[error("recipe `{recipe}` has no lock: `{}` does not exist", path.display())]
+    Missing {
+        /// Name of the recipe.
+        recipe: String,
+        /// Where the lock should be.
+        path: PathBuf,
+    },
+    /// The recipe changed after it was written.
+    #[error("`{}` is stale: it was written for recipe {found}, the recipe is now {wanted}", path.display())]
+    Stale {
+        /// Name of the recipe.
+        recipe: String,
+        /// The lock.
+        path: PathBuf,
+        /// Digest of the recipe's parts that decide the lock.
+        wanted: Digest,
+        /// Digest in the lock.
+        found: Digest,
+    },
+    /// Written by another version of `cloister`.
+    #[error("`{}` has schema version {found}, wanted 1", path.display())]
+    Schema {
+        /// Name of the recipe.
+        recipe: String,
+        /// The lock.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+    },
+    /// Not a lock.
+    #[error("`{}` is not a lock", path.display())]
+    Malformed {
+        /// Name of the recipe.
+        recipe: String,
+        /// The lock.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// It cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The lock.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The lock.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: StoreError,
+    },
+    /// It cannot be expressed.
+    #[error("the lock cannot be written as TOML")]
+    Encode(#[from] toml::ser::Error),
+    /// The recipe cannot be hashed.
+    #[error("the recipe cannot be hashed")]
+    Recipe(#[from] serde_json::Error),
+}
+
+impl Hinted for LockFileError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { recipe, .. }
+            | Self::Stale { recipe, .. }
+            | Self::Schema { recipe, .. }
+            | Self::Malformed { recipe, .. } => Some(format!("`cloister lock {recipe}` writes it")),
+            _ => None,
+        }
+    }
+}
+
 impl Lock {
+    /// Name of the lock in a recipe's directory.
+    pub(crate) const FILE: &str = "recipe.lock";
+
+    /// Reads the lock of `recipe` in `directory`, and checks that it was written for this recipe.
+    pub(crate) fn load(recipe: &Recipe, directory: &Path) -> Result<Self, LockFileError> {
+        let path = directory.join(Self::FILE);
+        let lock = Self::read(&path, &recipe.name)?;
+        let wanted = recipe_digest(recipe)?;
+        if lock.recipe_sha256 != wanted || lock.recipe != recipe.name {
+            return Err(LockFileError::Stale {
+                recipe: recipe.name.clone(),
+                path,
+                wanted,
+                found: lock.recipe_sha256,
+            });
+        }
+        Ok(lock)
+    }
+
+    /// Reads a lock, stale or not; `recipe` is for messages.
+    pub(crate) fn read(path: &Path, recipe: &str) -> Result<Self, LockFileError> {
+        let (recipe, path) = (recipe.to_owned(), path.to_owned());
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, recipe, path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(LockFileError::Missing { recipe, path })
+            }
+            Err(source) => Err(LockFileError::Read { path, source }),
+        }
+    }
+
+    fn parse(text: &str, recipe: String, path: PathBuf) -> Result<Self, LockFileError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        struct Version {
+            schema_version: u32,
+        }
+        let parsed = toml::from_str::<Version>(text).map(|version| version.schema_version);
+        match parsed {
+            Ok(1) => {}
+            Ok(found) => {
+                return Err(LockFileError::Schema {
+                    recipe,
+                    path,
+                    found,
+                });
+            }
+            Err(error) => {
+                return Err(LockFileError::Malformed {
+                    recipe,
+                    path,
+                    source: Box::new(error),
+                });
+            }
+        }
+        toml::from_str(text).map_err(|error| LockFileError::Malformed {
+            recipe,
+            path,
+            source: Box::new(error),
+        })
+    }
+
+    /// The one text form of this lock.
+    pub(crate) fn encode(&self) -> Result<String, LockFileError> {
+        Ok(format!("{HEADER}{}", toml::to_string(self)?))
+    }
+
+    /// Writes the lock so that readers see the old or the new one, never a part.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), LockFileError> {
+        let text = self.encode()?;
+        write_atomically(path, text.as_bytes()).map_err(|source| LockFileError::Write {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Digests of all contents that this lock names.
+    pub(crate) fn digests(&self) -> BTreeSet<Digest> {
+        let packages = self.packages.iter().map(|package| package.sha256);
+        packages
+            .chain(self.wheels.iter().map(|wheel| wheel.sha256))
+            .collect()
+    }
+
     /// The packages with a role, in the lock's order.
     pub(crate) fn with_role(&self, role: Role) -> impl Iterator<Item = &LockedPackage> {
         self.packages

@@ -88,3 +88,31 @@ impl Task {
         }
     }
 }
+
+/// A size for people: `34.1 MB`, decimal units.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    for (unit, name) in UNITS {
+        if bytes >= unit {
+            let tenths = bytes.saturating_mul(10) / unit;
+            return format!("{}.{} {name}", tenths / 10, tenths % 10);
+        }
+    }
+    format!("{bytes} B")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn size_uses_decimal_units() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (34_149_999, "34.1 MB"),
+            (2_500_000_000, "2.5 GB"),
+        ] {
+            assert_eq!(super::size(bytes), text);
+        }
+    }
+}

@@ -38,9 +38,18 @@ pub(crate) struct Args {
 /// Runs the verb.
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     let plan = Plan::new(&args, ctx)?;
-    let wait = || ctx.progress.say(&format!("waiting for another build of `{}`", plan.out.display()));
+    let wait = || {
+        ctx.progress.say(&format!(
+            "waiting for another build of `{}`",
+            plan.out.display()
+        ))
+    };
     let out = OutputDirectory::hold(&plan.out, wait)?;
-    let known = if args.no_cache { None } else { out.unchanged(&plan.fingerprint) };
+    let known = if args.no_cache {
+        None
+    } else {
+        out.unchanged(&plan.fingerprint)
+    };
     let summary = match known {
         Some(outputs) => Summary::unchanged(outputs),
         None => {

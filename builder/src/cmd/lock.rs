@@ -1,16 +1,159 @@
 //! `cloister lock`: resolve and pin every input of a recipe.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{CommandError, Context};
+use super::{CommandError, Context, DIFFERENT, ambient};
+use crate::fetch::Fetcher;
+use crate::lock::{Lock, LockFileError};
+use crate::locking::Locking;
+use crate::source::{Client, Locations, Settings};
 
-/// Resolve and pin every input of a recipe
+/// Resolve and pin every input of a recipe in `recipe.lock`
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Recipe: a name under `recipes/` or a path
+    recipe: String,
+    /// Write nothing; exit with 1 if the lock would change
+    #[arg(long)]
+    check: bool,
+    /// Write the lock there instead of beside the recipe
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    locations: Locations,
+}
 
-/// Runs the verb.
-pub(crate) fn run(_args: Args, _ctx: &Context) -> Result<ExitCode, CommandError> {
-    Err(CommandError::new(anyhow::anyhow!(
-        "`lock` is not written yet"
-    )))
+/// Runs the verb: 0 written or unchanged, 1 if `--check` finds a difference.
+pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let (recipe, directory) = ctx.recipe(&args.recipe)?;
+    let settings = Settings::collect(&args.locations, &ambient::environment())?;
+    let client = Client::new(settings.certificates.as_deref())?;
+    let locking = Locking {
+        fetcher: Fetcher {
+            client: &client,
+            store: &ctx.store,
+            recipe: &recipe.name,
+        },
+        settings: &settings,
+        progress: &ctx.progress,
+        now: ambient::now(),
+    };
+    let locked = locking.make(&recipe, &directory)?;
+    for (name, by) in &locked.left_out {
+        ctx.progress.say(&format!(
+            "left out: {name}, which {by} depends on (`base.exclude`)"
+        ));
+    }
+    let path = args.output.unwrap_or_else(|| directory.join(Lock::FILE));
+    let old = match Lock::read(&path, &recipe.name) {
+        Ok(old) => Some(old),
+        Err(LockFileError::Missing { .. }) => None,
+        Err(error) if args.check => return Err(error.into()),
+        Err(error) => {
+            ctx.progress.warn(&format!("{error}: it is replaced"));
+            None
+        }
+    };
+    let changes = changes(old.as_ref(), &locked.lock);
+    let changed = old.as_ref() != Some(&locked.lock);
+    if changed && !args.check {
+        locked.lock.write(&path)?;
+    }
+    report(ctx, &path, changed, args.check, &changes, &locked.lock)?;
+    Ok(if changed && args.check {
+        ExitCode::from(DIFFERENT)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn report(
+    ctx: &Context,
+    path: &std::path::Path,
+    changed: bool,
+    check: bool,
+    changes: &[String],
+    lock: &Lock,
+) -> Result<(), CommandError> {
+    if ctx.json {
+        let value = serde_json::json!({
+            "lock": path, "changed": changed, "written": changed && !check, "changes": changes,
+        });
+        println!("{value:#}");
+        return Ok(());
+    }
+    for change in changes {
+        println!("{change}");
+    }
+    let word = match (changed, check) {
+        (false, _) => "unchanged",
+        (true, false) => "written",
+        (true, true) => "would change",
+    };
+    let bytes = lock
+        .packages
+        .iter()
+        .map(|p| p.size)
+        .chain(lock.wheels.iter().map(|w| w.size))
+        .sum();
+    println!(
+        "`{}` {word}: {} packages, {} wheels, {}",
+        path.display(),
+        lock.packages.len(),
+        lock.wheels.len(),
+        crate::progress::size(bytes)
+    );
+    Ok(())
+}
+
+/// One line for each input that was added, removed or changed.
+fn changes(old: Option<&Lock>, new: &Lock) -> Vec<String> {
+    let before = old.map(inputs).unwrap_or_default();
+    let after = inputs(new);
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let line = |name: &String| match (before.get(name), after.get(name)) {
+        (None, Some((version, _))) => Some(format!("+ {name} {version}")),
+        (Some((version, _)), None) => Some(format!("- {name} {version}")),
+        (Some((old, _)), Some((new, _))) if old != new => Some(format!("~ {name} {old} -> {new}")),
+        (Some((version, old)), Some((_, new))) if old != new => {
+            Some(format!("~ {name} {version}: other bytes or roles"))
+        }
+        _ => None,
+    };
+    names.into_iter().filter_map(line).collect()
+}
+
+/// Every input by name: its version, and everything else that may change.
+fn inputs(lock: &Lock) -> BTreeMap<String, (String, String)> {
+    let packages = lock.packages.iter().map(|p| {
+        let name = format!("{}:{} ({})", p.name, p.architecture, p.suite);
+        (
+            name,
+            (p.version.clone(), format!("{} {:?}", p.sha256, p.roles)),
+        )
+    });
+    let wheels = lock.wheels.iter().map(|w| {
+        (
+            format!("{} (wheel)", w.name),
+            (w.version.clone(), w.sha256.to_string()),
+        )
+    });
+    let releases = lock.releases.iter().map(|r| {
+        (
+            format!("suite {}", r.suite),
+            (r.date.clone(), r.sha256.to_string()),
+        )
+    });
+    let zstd = &lock.compression;
+    let zstd = (
+        "zstd".to_owned(),
+        (zstd.zstd.clone(), zstd.level.to_string()),
+    );
+    packages
+        .chain(wheels)
+        .chain(releases)
+        .chain([zstd])
+        .collect()
 }

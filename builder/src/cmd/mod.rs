@@ -1,11 +1,14 @@
 //! One file for each verb, and what they share: context, exit codes, errors as people read them.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::progress::Progress;
+use crate::recipe::{self, Recipe, RecipeError};
 use crate::store::Store;
 
+mod ambient;
 pub(crate) mod boot;
 pub(crate) mod build;
 pub(crate) mod connect;
@@ -34,6 +37,19 @@ pub(crate) struct Context {
     pub(crate) json: bool,
     /// How many threads may work; never changes a byte of output.
     pub(crate) jobs: NonZeroUsize,
+}
+
+impl Context {
+    /// Finds and reads a recipe, and names its directory: `argument` is a name under `recipes/` (here or in a directory
+    /// above), a directory, or the path of a recipe file.
+    pub(crate) fn recipe(&self, argument: &str) -> Result<(Recipe, PathBuf), RecipeError> {
+        recipe::find(argument, &ambient::directory())
+    }
+
+    /// Names of all recipes under the nearest `recipes/`.
+    pub(crate) fn recipe_names(&self) -> Result<Vec<String>, RecipeError> {
+        recipe::names(&ambient::directory())
+    }
 }
 
 /// An error of a build stage, with what to do next.
@@ -93,9 +109,18 @@ impl CommandError {
 
     /// Prints `error:`, the causes and `hint:` to stderr and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("error: {}", self.error);
-        for cause in self.error.chain().skip(1) {
-            eprintln!("  caused by: {cause}");
+        let mut last = self.error.to_string();
+        match last.starts_with("error: ") {
+            // Several mistakes, each with its own heading.
+            true => eprintln!("{last}"),
+            false => eprintln!("error: {last}"),
+        }
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            // Errors that show what is below them as their own end are not repeated.
+            if !last.ends_with(&cause) {
+                eprintln!("  caused by: {cause}");
+            }
+            last = cause;
         }
         if let Some(hint) = &self.hint {
             eprintln!("hint: {hint}");

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
 
-use pgp::composed::{CleartextSignedMessage, Deserializable as _, SignedPublicKey};
+use pgp::composed::{
+    CleartextSignedMessage, Deserializable as _, SignedPublicKey, SignedPublicSubKey,
+};
 use pgp::types::KeyDetails as _;
 use thiserror::Error;
 
@@ -133,12 +135,15 @@ fn signers(
         let (found, _) = SignedPublicKey::from_armor_many(armour.as_slice()).map_err(|_| bad())?;
         for key in found {
             let key = key.map_err(|_| bad())?;
-            key.verify_bindings().map_err(|_| bad())?;
             let fingerprint = format!("{:X}", key.fingerprint());
+            // The file vouches for the primary key, and the primary key for its subkeys; what others say about its
+            // names does not matter here.
+            let bound = |sub: &&SignedPublicSubKey| sub.verify_bindings(&key.primary_key).is_ok();
             let ok = message.verify(&key).is_ok()
                 || key
                     .public_subkeys
                     .iter()
+                    .filter(bound)
                     .any(|sub| message.verify(sub).is_ok());
             if ok {
                 made.push(fingerprint.clone());

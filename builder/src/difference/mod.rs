@@ -372,11 +372,20 @@ impl Build {
             .map_err(|source| DifferenceError::Json { path, source })?;
         let entry = |fact: Fact| {
             let owner = format!("{} {} {}:{}", fact.kind, fact.mode, fact.uid, fact.gid);
-            let sha256 = fact.sha256.map(|digest| format!(" {}", short(&digest.to_string())));
+            let sha256 = fact
+                .sha256
+                .map(|digest| format!(" {}", short(&digest.to_string())));
             let target = fact.target.map(|target| format!(" -> {target}"));
             let content = owner + &sha256.or(target).unwrap_or_default();
-            Entry { content, origin: fact.origin }
+            Entry {
+                content,
+                origin: fact.origin,
+            }
         };
-        Ok(index.root.into_iter().map(|(path, fact)| (path, entry(fact))).collect())
+        Ok(index
+            .root
+            .into_iter()
+            .map(|(path, fact)| (path, entry(fact)))
+            .collect())
     }
 }

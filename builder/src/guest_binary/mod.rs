@@ -300,14 +300,23 @@ mod tests {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join("a/much longer path");
-        checkout::copy(repository, &repository.join("recipes/demo"), &copy, Style::Descending).unwrap();
+        checkout::copy(
+            repository,
+            &repository.join("recipes/demo"),
+            &copy,
+            Style::Descending,
+        )
+        .unwrap();
         let here = compile_in(repository, &dir.path().join("store"), 2);
         let there = compile_in(&copy, &dir.path().join("other/place/store"), 1);
         assert!(here == there, "guest binaries differ");
         println!("{} bytes", here.len());
         let names = [repository, dir.path()].map(|path| path.to_str().unwrap().as_bytes().to_vec());
         for name in names {
-            assert!(!here.windows(name.len()).any(|window| window == name), "a path is in the binary");
+            assert!(
+                !here.windows(name.len()).any(|window| window == name),
+                "a path is in the binary"
+            );
         }
     }
 }

@@ -12,14 +12,19 @@ use crate::difference;
 
 /// Where the values of `platform` are committed.
 fn path(plan: &Plan, platform: &str) -> PathBuf {
-    plan.repository.join("measurements").join(&plan.recipe.name).join(format!("{platform}.json"))
+    plan.repository
+        .join("measurements")
+        .join(&plan.recipe.name)
+        .join(format!("{platform}.json"))
 }
 
 /// Warns of values that differ from the committed ones, and of which registers.
 pub(super) fn compare(plan: &Plan, references: &[ReferenceValues], ctx: &Context) {
     for reference in references {
         let path = path(plan, &reference.platform);
-        let Ok(bytes) = std::fs::read(&path) else { continue };
+        let Ok(bytes) = std::fs::read(&path) else {
+            continue;
+        };
         let committed = ReferenceValues::from_json(&bytes);
         if committed.as_ref() == Ok(reference) {
             continue;
@@ -40,7 +45,9 @@ pub(super) fn compare(plan: &Plan, references: &[ReferenceValues], ctx: &Context
 pub(super) fn update(plan: &Plan, references: &[ReferenceValues]) -> Result<(), CommandError> {
     for reference in references {
         let path = path(plan, &reference.platform);
-        let text = reference.to_json().context("reference values could not be written")?;
+        let text = reference
+            .to_json()
+            .context("reference values could not be written")?;
         let write = || {
             let directory = path.parent().unwrap_or(&path);
             std::fs::create_dir_all(directory)?;

@@ -16,7 +16,9 @@ const ROOM: &str = "make room, or choose another disk with `--out DIR`";
 impl Hinted for InitrdError {
     fn hint(&self) -> Option<String> {
         let version = matches!(self, Self::ZstdVersion { .. });
-        version.then(|| "run `cloister lock` again, or use the `cloister` that wrote the lock".to_owned())
+        version.then(|| {
+            "run `cloister lock` again, or use the `cloister` that wrote the lock".to_owned()
+        })
     }
 }
 
@@ -29,7 +31,8 @@ impl Hinted for FatWriteError {
 
 impl Hinted for DiskError {
     fn hint(&self) -> Option<String> {
-        let full = matches!(self, Self::Io(error) if error.kind() == std::io::ErrorKind::StorageFull);
+        let full =
+            matches!(self, Self::Io(error) if error.kind() == std::io::ErrorKind::StorageFull);
         full.then(|| ROOM.to_owned())
     }
 }

@@ -11,9 +11,9 @@ use crate::cmd::{CommandError, Context};
 use crate::guest_binary::{self, Environment, GuestBinaryError, Inputs};
 use crate::initrd;
 use crate::lock::Lock;
+use crate::output;
 use crate::platform::Platform;
 use crate::recipe::Recipe;
-use crate::output;
 use crate::store::Digest;
 
 /// A build that can begin.
@@ -48,17 +48,32 @@ impl Plan {
         let (recipe, directory) = recipe(&args.recipe)?;
         let (lock, lock_sha256) = lock(&directory, &recipe)?;
         initrd::check_zstd(&lock.compression.zstd)?;
-        let names = if args.platforms.is_empty() { &recipe.platforms } else { &args.platforms };
-        let mut platforms = names.iter().map(|name| Platform::load(name)).collect::<Result<Vec<_>, _>>()?;
+        let names = if args.platforms.is_empty() {
+            &recipe.platforms
+        } else {
+            &args.platforms
+        };
+        let mut platforms = names
+            .iter()
+            .map(|name| Platform::load(name))
+            .collect::<Result<Vec<_>, _>>()?;
         platforms.sort_by(|a, b| a.name.cmp(&b.name));
         platforms.dedup_by(|a, b| a.name == b.name);
         let here = std::env::current_dir().context("the current directory has no name")?;
-        let starts = [Some(directory.clone()), Some(here.clone()), std::env::current_exe().ok()];
+        let starts = [
+            Some(directory.clone()),
+            Some(here.clone()),
+            std::env::current_exe().ok(),
+        ];
         let starts: Vec<PathBuf> = starts.into_iter().flatten().collect();
         let repository = guest_binary::repository(&starts).map_err(GuestBinaryError::from)?;
         let environment = Environment::of_process();
         let guest_inputs = Inputs::identify(&environment, &repository)?;
-        let out = here.join(args.out.clone().unwrap_or_else(|| Path::new("out").join(&recipe.name)));
+        let out = here.join(
+            args.out
+                .clone()
+                .unwrap_or_else(|| Path::new("out").join(&recipe.name)),
+        );
         let mut plan = Self {
             recipe,
             directory,
@@ -78,29 +93,40 @@ impl Plan {
 
     /// Names of the platforms.
     pub(super) fn platform_names(&self) -> Vec<String> {
-        self.platforms.iter().map(|platform| platform.name.clone()).collect()
+        self.platforms
+            .iter()
+            .map(|platform| platform.name.clone())
+            .collect()
     }
 
     /// The reference values as they stand in the output directory, in the order of the platforms.
     pub(super) fn references(&self) -> Result<Vec<ReferenceValues>, CommandError> {
         let read = |platform: &Platform| {
             let path = self.out.join(measurements_name(&platform.name));
-            let bytes = std::fs::read(&path).with_context(|| format!("`{}` could not be read", path.display()))?;
-            Ok(ReferenceValues::from_json(&bytes).with_context(|| format!("`{}`", path.display()))?)
+            let bytes = std::fs::read(&path)
+                .with_context(|| format!("`{}` could not be read", path.display()))?;
+            Ok(ReferenceValues::from_json(&bytes)
+                .with_context(|| format!("`{}`", path.display()))?)
         };
         self.platforms.iter().map(read).collect()
     }
 
     fn take_fingerprint(&self) -> Result<Digest, CommandError> {
         let program = std::env::current_exe().and_then(std::fs::File::open);
-        let program = program.and_then(|mut file| output::hash(&mut file)).context("this program could not be read")?;
+        let program = program
+            .and_then(|mut file| output::hash(&mut file))
+            .context("this program could not be read")?;
         let mut hash = Sha256::new();
-        hash.update(format!("cloister build 1\0{}\0{}\0", program.0, self.lock_sha256));
+        hash.update(format!(
+            "cloister build 1\0{}\0{}\0",
+            program.0, self.lock_sha256
+        ));
         hash.update(format!("{}\0", self.guest_inputs.key(self.lock.epoch)));
         hash.update(format!("{:?}\0{:?}\0", self.recipe, self.platforms));
         for file in &self.recipe.files {
             let path = self.directory.join(&file.source);
-            let bytes = std::fs::read(&path).with_context(|| format!("`{}` could not be read", path.display()))?;
+            let bytes = std::fs::read(&path)
+                .with_context(|| format!("`{}` could not be read", path.display()))?;
             hash.update(Sha256::digest(bytes));
         }
         Ok(Digest(hash.finalize().into()))
@@ -122,8 +148,10 @@ fn recipe(wanted: &str) -> Result<(Recipe, PathBuf), CommandError> {
     } else {
         Path::new("recipes").join(path).join("recipe.toml")
     };
-    let text = std::fs::read_to_string(&file).with_context(|| format!("recipe `{}` cannot be read", file.display()))?;
-    let recipe = toml::from_str(&text).with_context(|| format!("recipe `{}` is refused", file.display()))?;
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("recipe `{}` cannot be read", file.display()))?;
+    let recipe =
+        toml::from_str(&text).with_context(|| format!("recipe `{}` is refused", file.display()))?;
     let directory = file.parent().unwrap_or(Path::new("."));
     let directory = std::path::absolute(directory).context("the current directory has no name")?;
     Ok((recipe, directory))
@@ -132,7 +160,8 @@ fn recipe(wanted: &str) -> Result<(Recipe, PathBuf), CommandError> {
 /// The lock beside a recipe and its SHA-256.
 fn lock(directory: &Path, recipe: &Recipe) -> Result<(Lock, Digest), CommandError> {
     let path = directory.join("recipe.lock");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("`{}` cannot be read", path.display()))?;
     let lock = toml::from_str(&text).with_context(|| format!("`{}` is refused", path.display()))?;
     Ok((lock, Digest::of(text.as_bytes())))
 }

@@ -22,29 +22,54 @@ pub(super) struct Summary {
 impl Summary {
     /// Nothing had to be made.
     pub(super) fn unchanged(outputs: Outputs) -> Self {
-        Self { outputs, times: None }
+        Self {
+            outputs,
+            times: None,
+        }
     }
 
     /// Everything was made.
     pub(super) fn built(outputs: Outputs, times: Times) -> Self {
-        Self { outputs, times: Some(times) }
+        Self {
+            outputs,
+            times: Some(times),
+        }
     }
 
     /// Prints values to stdout and the rest to stderr.
-    pub(super) fn print(&self, plan: &Plan, references: &[ReferenceValues], ctx: &Context) -> Result<(), CommandError> {
+    pub(super) fn print(
+        &self,
+        plan: &Plan,
+        references: &[ReferenceValues],
+        ctx: &Context,
+    ) -> Result<(), CommandError> {
         if ctx.json {
-            println!("{}", self.json(plan, references).context("summary could not be written")?);
+            println!(
+                "{}",
+                self.json(plan, references)
+                    .context("summary could not be written")?
+            );
             return Ok(());
         }
-        self.outputs_and_times(plan).lines().for_each(|line| ctx.progress.say(line));
+        self.outputs_and_times(plan)
+            .lines()
+            .for_each(|line| ctx.progress.say(line));
         print!("{}", values(references));
         Ok(())
     }
 
-    fn json(&self, plan: &Plan, references: &[ReferenceValues]) -> Result<String, serde_json::Error> {
+    fn json(
+        &self,
+        plan: &Plan,
+        references: &[ReferenceValues],
+    ) -> Result<String, serde_json::Error> {
         let milliseconds = |times: &Times| -> serde_json::Map<String, serde_json::Value> {
-            let number = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into();
-            times.iter().map(|(stage, time)| ((*stage).to_owned(), number(time))).collect()
+            let number =
+                |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into();
+            times
+                .iter()
+                .map(|(stage, time)| ((*stage).to_owned(), number(time)))
+                .collect()
         };
         let measurements: serde_json::Map<String, serde_json::Value> = references
             .iter()
@@ -63,15 +88,26 @@ impl Summary {
 
     fn outputs_and_times(&self, plan: &Plan) -> String {
         let mut text = match &self.times {
-            None => format!("{}: unchanged, in `{}`\n", plan.recipe.name, plan.out.display()),
+            None => format!(
+                "{}: unchanged, in `{}`\n",
+                plan.recipe.name,
+                plan.out.display()
+            ),
             Some(_) => format!("{}: built, in `{}`\n", plan.recipe.name, plan.out.display()),
         };
         let width = self.outputs.keys().map(String::len).max().unwrap_or(0);
         for (name, output) in &self.outputs {
-            let _ = writeln!(text, "  {name:width$}  {:>9}  {}", size(output.size), output.sha256);
+            let _ = writeln!(
+                text,
+                "  {name:width$}  {:>9}  {}",
+                size(output.size),
+                output.sha256
+            );
         }
         if let Some(times) = &self.times {
-            let shown = times.iter().map(|(stage, time)| format!("{stage} {:.2}", time.as_secs_f64()));
+            let shown = times
+                .iter()
+                .map(|(stage, time)| format!("{stage} {:.2}", time.as_secs_f64()));
             let _ = writeln!(text, "  seconds: {}", shown.collect::<Vec<_>>().join(", "));
         }
         text
@@ -93,7 +129,11 @@ fn size(bytes: u64) -> String {
 fn values(references: &[ReferenceValues]) -> String {
     let mut text = String::new();
     for reference in references {
-        let note = if reference.confidential { "" } else { " (not confidential)" };
+        let note = if reference.confidential {
+            ""
+        } else {
+            " (not confidential)"
+        };
         let _ = writeln!(text, "{}{note}", reference.platform);
         let mut registers: Vec<_> = reference.registers.iter().collect();
         registers.sort_by_key(|(name, _)| (name.len(), *name));
@@ -102,7 +142,11 @@ fn values(references: &[ReferenceValues]) -> String {
             let _ = writeln!(text, "  {name:6} {}", shown.join(" or "));
         }
         for entry in &reference.launch_digests {
-            let _ = writeln!(text, "  {} x{:<3} {}", entry.vcpu_model, entry.vcpus, entry.digest);
+            let _ = writeln!(
+                text,
+                "  {} x{:<3} {}",
+                entry.vcpu_model, entry.vcpus, entry.digest
+            );
         }
     }
     text

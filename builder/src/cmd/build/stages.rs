@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use super::plan::{Plan, measurements_name};
 use super::report::Times;
 use crate::cmd::{CommandError, Context};
+use crate::deb::{Body, Deb};
 use crate::disk::{Contents, Layout, MIB};
 use crate::erofs::{self, Compression, Parameters};
 use crate::fat::Volume;
@@ -18,7 +19,6 @@ use crate::lock::Role;
 use crate::manifest::{GuestBinaryEntry, Manifest, SCHEMA_VERSION, VerityEntry};
 use crate::measurements::{Measured, reference};
 use crate::output::{MANIFEST, Output, OutputError, Staging};
-use crate::deb::{Body, Deb};
 use crate::provenance::Provenance;
 use crate::recipe::ToolPackage;
 use crate::store::Digest;
@@ -32,20 +32,40 @@ use crate::{guest, initrd, sbom};
 const BOOT_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
 
 /// Makes every output of `plan` and says how long each stage took.
-pub(super) fn run(plan: &Plan, staging: &mut Staging<'_>, ctx: &Context) -> Result<Times, CommandError> {
+pub(super) fn run(
+    plan: &Plan,
+    staging: &mut Staging<'_>,
+    ctx: &Context,
+) -> Result<Times, CommandError> {
     let mut clock = Clock::default();
-    let stub = locked_file(plan, Role::Stub, Some(&plan.recipe.tools.stub), ctx)?.context("stub")?;
-    let firmware = locked_file(plan, Role::Firmware, plan.recipe.tools.firmware.as_ref(), ctx)?;
+    let stub =
+        locked_file(plan, Role::Stub, Some(&plan.recipe.tools.stub), ctx)?.context("stub")?;
+    let firmware = locked_file(
+        plan,
+        Role::Firmware,
+        plan.recipe.tools.firmware.as_ref(),
+        ctx,
+    )?;
     let (guest, built) = guest_beside_tree(plan, ctx, &mut clock)?;
     let image = clock.time("root", || write_root(plan, &built, staging, ctx))?;
     let configuration = guest::configuration(&plan.recipe, &built.kernel.modules, image / 4096)?;
-    let (verity, initrd) = verity_beside_initrd(plan, staging, &guest, &built, &configuration, &mut clock)?;
+    let (verity, initrd) =
+        verity_beside_initrd(plan, staging, &guest, &built, &configuration, &mut clock)?;
     let cmdline = guest::command_line(&plan.recipe, verity.root)?;
     let linux = built.kernel.vmlinuz.bytes();
-    let sections = Sections { cmdline: cmdline.as_bytes(), initrd: &initrd, linux };
+    let sections = Sections {
+        cmdline: cmdline.as_bytes(),
+        initrd: &initrd,
+        linux,
+    };
     let uki = uki::build(&stub, &sections)?;
     let layout = clock.time("disk", || write_disk(plan, staging, &uki, image, &verity))?;
-    for (name, bytes) in [("cmdline", cmdline.as_bytes()), ("initrd", &initrd), ("kernel", linux), ("uki.efi", &uki)] {
+    for (name, bytes) in [
+        ("cmdline", cmdline.as_bytes()),
+        ("initrd", &initrd),
+        ("kernel", linux),
+        ("uki.efi", &uki),
+    ] {
         staging.write(name, bytes)?;
     }
     staging.write("root.verity", &verity.tree)?;
@@ -70,16 +90,30 @@ pub(super) fn run(plan: &Plan, staging: &mut Staging<'_>, ctx: &Context) -> Resu
 }
 
 /// One file of a locked package.
-fn locked_file(plan: &Plan, role: Role, wanted: Option<&ToolPackage>, ctx: &Context) -> Result<Option<Vec<u8>>, CommandError> {
-    let Some(wanted) = wanted else { return Ok(None) };
+fn locked_file(
+    plan: &Plan,
+    role: Role,
+    wanted: Option<&ToolPackage>,
+    ctx: &Context,
+) -> Result<Option<Vec<u8>>, CommandError> {
+    let Some(wanted) = wanted else {
+        return Ok(None);
+    };
     let name = &wanted.package;
-    let package = plan.lock.with_role(role).find(|package| package.name == *name);
+    let package = plan
+        .lock
+        .with_role(role)
+        .find(|package| package.name == *name);
     let package = package.with_context(|| format!("the lock has no package `{name}`"))?;
     let bytes = ctx.store.read(&package.sha256)?;
     let deb = Deb::read(&bytes).with_context(|| format!("package `{name}`"))?;
     let file = wanted.file.as_deref().unwrap_or_default();
-    let path = TreePath::new(file.as_bytes()).with_context(|| format!("`file` of package `{name}`"))?;
-    let member = deb.members.into_iter().find(|member| member.path.as_ref() == Some(&path));
+    let path =
+        TreePath::new(file.as_bytes()).with_context(|| format!("`file` of package `{name}`"))?;
+    let member = deb
+        .members
+        .into_iter()
+        .find(|member| member.path.as_ref() == Some(&path));
     match member.map(|member| member.body) {
         Some(Body::File(bytes)) => Ok(Some(bytes)),
         _ => Err(anyhow::anyhow!("package `{name}` has no file `{file}`").into()),
@@ -87,11 +121,26 @@ fn locked_file(plan: &Plan, role: Role, wanted: Option<&ToolPackage>, ctx: &Cont
 }
 
 /// Compiles the guest binary while the tree is made.
-fn guest_beside_tree(plan: &Plan, ctx: &Context, clock: &mut Clock) -> Result<(GuestBinary, Built), CommandError> {
-    let options = Options { environment: &plan.environment, jobs: ctx.jobs, epoch: plan.lock.epoch, cache: plan.cache };
+fn guest_beside_tree(
+    plan: &Plan,
+    ctx: &Context,
+    clock: &mut Clock,
+) -> Result<(GuestBinary, Built), CommandError> {
+    let options = Options {
+        environment: &plan.environment,
+        jobs: ctx.jobs,
+        epoch: plan.lock.epoch,
+        cache: plan.cache,
+    };
     let compile = || {
         let say = |line: &str| ctx.progress.say(&format!("guest binary: {line}"));
-        guest_binary::build(&plan.repository, &plan.guest_inputs, &ctx.store, &options, &say)
+        guest_binary::build(
+            &plan.repository,
+            &plan.guest_inputs,
+            &ctx.store,
+            &options,
+            &say,
+        )
     };
     let source = Source {
         recipe: &plan.recipe,
@@ -105,7 +154,8 @@ fn guest_beside_tree(plan: &Plan, ctx: &Context, clock: &mut Clock) -> Result<(G
         let built = timed(unpack);
         (guest.join(), built)
     });
-    let (guest, guest_time) = guest.map_err(|_| anyhow::anyhow!("guest binary: the stage panicked"))?;
+    let (guest, guest_time) =
+        guest.map_err(|_| anyhow::anyhow!("guest binary: the stage panicked"))?;
     let (built, tree_time) = built;
     clock.add("guest binary", guest_time);
     clock.add("tree", tree_time);
@@ -113,7 +163,12 @@ fn guest_beside_tree(plan: &Plan, ctx: &Context, clock: &mut Clock) -> Result<(G
 }
 
 /// Writes `root.erofs` and returns its length in bytes.
-fn write_root(plan: &Plan, built: &Built, staging: &Staging<'_>, ctx: &Context) -> Result<u64, CommandError> {
+fn write_root(
+    plan: &Plan,
+    built: &Built,
+    staging: &Staging<'_>,
+    ctx: &Context,
+) -> Result<u64, CommandError> {
     let path = staging.path("root.erofs")?;
     let packages: Vec<_> = plan.lock.with_role(Role::Erofs).collect();
     let tool = Tool::open(&ctx.store, &packages)?;
@@ -123,7 +178,9 @@ fn write_root(plan: &Plan, built: &Built, staging: &Staging<'_>, ctx: &Context) 
         compression: plan.recipe.root.compression.parse::<Compression>()?,
     };
     erofs::build(&built.tree, &tool, &ctx.store, &path, parameters)?;
-    Ok(std::fs::metadata(&path).map_err(|error| OutputError::new(&path, error))?.len())
+    Ok(std::fs::metadata(&path)
+        .map_err(|error| OutputError::new(&path, error))?
+        .len())
 }
 
 /// Hashes the root while the initrd is compressed.
@@ -147,11 +204,23 @@ fn verity_beside_initrd(
     clock.add("verity", verity_time);
     clock.add("initrd", initrd_time);
     let verity = verity?;
-    staging.add("root.erofs", Output { sha256: Digest(verity.data_sha256), size: verity.data_blocks * 4096 });
+    staging.add(
+        "root.erofs",
+        Output {
+            sha256: Digest(verity.data_sha256),
+            size: verity.data_blocks * 4096,
+        },
+    );
     Ok((verity, initrd?))
 }
 
-fn write_disk(plan: &Plan, staging: &mut Staging<'_>, uki: &[u8], root: u64, verity: &HashTree) -> Result<Layout, CommandError> {
+fn write_disk(
+    plan: &Plan,
+    staging: &mut Staging<'_>,
+    uki: &[u8],
+    root: u64,
+    verity: &HashTree,
+) -> Result<Layout, CommandError> {
     let files = BTreeMap::from([(BOOT_PATH, uki)]);
     let esp_size = plan.recipe.disk.esp_mib.saturating_mul(MIB);
     let serial = Guid::derive(&plan.recipe.name, GuidRole::EspPartition).serial();
@@ -159,27 +228,52 @@ fn write_disk(plan: &Plan, staging: &mut Staging<'_>, uki: &[u8], root: u64, ver
     let layout = Layout::new(&plan.recipe.name, esp_size, root, verity.tree.len() as u64);
     let path = staging.path("disk.raw")?;
     let file = File::create_new(&path).map_err(|error| OutputError::new(&path, error))?;
-    let contents = Contents { esp: &esp, root: &staging.path("root.erofs")?, verity: &verity.tree };
+    let contents = Contents {
+        esp: &esp,
+        root: &staging.path("root.erofs")?,
+        verity: &verity.tree,
+    };
     let sha256 = layout.write(&file, &contents)?;
-    staging.add("disk.raw", Output { sha256: Digest(sha256), size: layout.size() });
+    staging.add(
+        "disk.raw",
+        Output {
+            sha256: Digest(sha256),
+            size: layout.size(),
+        },
+    );
     Ok(layout)
 }
 
-fn write_measurements(plan: &Plan, staging: &mut Staging<'_>, measured: &Measured<'_>) -> Result<(), CommandError> {
+fn write_measurements(
+    plan: &Plan,
+    staging: &mut Staging<'_>,
+    measured: &Measured<'_>,
+) -> Result<(), CommandError> {
     for platform in &plan.platforms {
-        let text = reference(platform, measured)?.to_json().context("reference values could not be written")?;
+        let text = reference(platform, measured)?
+            .to_json()
+            .context("reference values could not be written")?;
         staging.write(&measurements_name(&platform.name), text.as_bytes())?;
     }
     Ok(())
 }
 
-fn write_descriptions(plan: &Plan, staging: &mut Staging<'_>, built: &Built) -> Result<(), CommandError> {
+fn write_descriptions(
+    plan: &Plan,
+    staging: &mut Staging<'_>,
+    built: &Built,
+) -> Result<(), CommandError> {
     let path = plan.repository.join("Cargo.lock");
-    let cargo_lock = std::fs::read_to_string(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
-    let sbom = sbom::write(&plan.lock, built, Some(&cargo_lock)).context("SBOM could not be written")?;
+    let cargo_lock = std::fs::read_to_string(&path)
+        .with_context(|| format!("`{}` cannot be read", path.display()))?;
+    let sbom =
+        sbom::write(&plan.lock, built, Some(&cargo_lock)).context("SBOM could not be written")?;
     staging.write("sbom.cdx.json", &sbom)?;
     let provenance = Provenance::of(&built.tree, &built.kernel).to_json();
-    staging.write("provenance.json", &provenance.context("provenance index could not be written")?)?;
+    staging.write(
+        "provenance.json",
+        &provenance.context("provenance index could not be written")?,
+    )?;
     Ok(())
 }
 
@@ -214,7 +308,9 @@ fn write_manifest(
             root: Digest(verity.root),
         },
     };
-    let text = manifest.to_json().context("manifest could not be written")?;
+    let text = manifest
+        .to_json()
+        .context("manifest could not be written")?;
     staging.write(MANIFEST, text.as_bytes())?;
     Ok(())
 }
@@ -227,7 +323,10 @@ struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { start: Instant::now(), stages: Times::new() }
+        Self {
+            start: Instant::now(),
+            stages: Times::new(),
+        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! `recipe.toml`, schema version 1: what people write. Reference: docs/recipe-reference.md.
 
+mod find;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+
+pub(crate) use find::{RecipeError, find, names};
 
 /// A whole recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,13 +1,19 @@
 //! The content-addressed store: every input and every derived file, by SHA-256.
 //!
 //! Layout under the store's directory: `sha256/<2 hex>/<64 hex>` holds bytes, `derived/<kind>/<key>` holds the digest
-//! that a set of inputs led to, `tools/<key>/` holds unpacked locked programs, `tmp/` holds what is being written.
+//! that a set of inputs led to, `tools/<key>/` holds unpacked locked programs, `tmp/` holds what is being written,
+//! `partial/<64 hex>` holds downloads that the next run continues. The file `lock` is locked shared by every process
+//! that uses the store, and exclusively while garbage is collected.
 //! A file gets its name only when it is whole: written under `tmp/`, flushed, renamed. Two processes that write the
 //! same digest write the same bytes, so the later rename changes nothing.
+
+mod gc;
+mod partial;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempDir};
@@ -15,11 +21,15 @@ use thiserror::Error;
 
 use crate::cmd::Hinted;
 pub(crate) use crate::digest::Digest;
+pub(crate) use gc::Collected;
+pub(crate) use partial::Partial;
 
 /// A content-addressed store in one directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     dir: PathBuf,
+    /// Locked shared as long as any clone of this value lives.
+    guard: Arc<File>,
 }
 
 /// Why the store could not do what was asked.
@@ -47,6 +57,17 @@ pub(crate) enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// Bytes are not those that were asked for.
+    #[error("wanted SHA-256 {wanted}, found {found}")]
+    Mismatch {
+        /// What was asked for.
+        wanted: Digest,
+        /// The digest of the bytes.
+        found: Digest,
+    },
+    /// Garbage cannot be collected while others use the store.
+    #[error("another `cloister` uses the store `{0}`")]
+    InUse(PathBuf),
     /// Reading or writing failed.
     #[error("store path `{path}` could not be used")]
     Io {
@@ -64,7 +85,8 @@ impl Hinted for StoreError {
             Self::Missing(_) => Some("run `cloister fetch` for this recipe".to_owned()),
             Self::Damaged { .. } => Some("run `cloister fetch` for this recipe: it replaces damaged files".to_owned()),
             Self::Full { .. } => Some("free some space, or name another store with `--store DIR`; nothing was half-written".to_owned()),
-            Self::Io { .. } => None,
+            Self::InUse(_) => Some("run the command again when it has ended".to_owned()),
+            Self::Mismatch { .. } | Self::Io { .. } => None,
         }
     }
 }
@@ -99,12 +121,18 @@ impl Store {
 
     /// Opens the store in `dir`, making its folders where they are missing.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
-        for name in ["sha256", "derived", "tools", "tmp"] {
+        for name in ["sha256", "derived", "tools", "tmp", "partial"] {
             let path = dir.join(name);
             fs::create_dir_all(&path).map_err(|e| StoreError::io(&path, e))?;
         }
         let dir = dir.canonicalize().map_err(|e| StoreError::io(dir, e))?;
-        Ok(Self { dir })
+        let path = dir.join("lock");
+        let guard = open_lock(&path)?;
+        guard.lock_shared().map_err(|e| StoreError::io(&path, e))?;
+        Ok(Self {
+            dir,
+            guard: Arc::new(guard),
+        })
     }
 
     /// The store's directory, absolute.
@@ -158,7 +186,7 @@ impl Store {
     /// Stores `bytes` and returns their digest.
     pub(crate) fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
-        if self.contains(&digest) {
+        if self.contains(&digest) && self.open_verified(&digest).is_ok() {
             return Ok(digest);
         }
         let mut writer = self.writer()?;
@@ -166,6 +194,17 @@ impl Store {
             .write_all(bytes)
             .map_err(|e| StoreError::io(&self.dir, e))?;
         writer.finish()
+    }
+
+    /// Removes a file, because its bytes are damaged or no lock needs them.
+    pub(crate) fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io(&path, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Stores everything that `reader` gives and returns its digest.
@@ -258,6 +297,19 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StoreErr
     place(file, path)
 }
 
+/// SHA-256 and length in bytes of what is left in `reader`.
+pub(crate) fn hash(reader: &mut impl Read) -> io::Result<(Digest, u64)> {
+    let mut hash = Sha256::new();
+    let length = io::copy(reader, &mut hash)?;
+    Ok((Digest(hash.finalize().into()), length))
+}
+
+fn open_lock(path: &Path) -> Result<File, StoreError> {
+    let mut options = File::options();
+    let options = options.create(true).truncate(false).read(true).write(true);
+    options.open(path).map_err(|e| StoreError::io(path, e))
+}
+
 /// Flushes a temporary file, gives it ordinary permissions and its final name.
 fn place(file: NamedTempFile, path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -288,3 +340,6 @@ fn check(path: &Path, wanted: &Digest, found: Digest) -> Result<(), StoreError> 
         found,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,458 @@
+//! From a recipe to its lock: signed suites, closures of packages, wheels.
+//!
+//! Everything that decides the result is content: two machines that see the same suites write the same lock.
+
+mod suite;
+mod wheels;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::cmd::Hinted;
+use crate::debian::{Index, IndexError, Package, ReleaseError, ResolveError, resolve};
+use crate::digest::Digest;
+use crate::fetch::{FetchError, Fetcher};
+use crate::lock::{Compression, Lock, LockedPackage, LockedRelease, Role};
+use crate::progress::Progress;
+use crate::recipe::Recipe;
+use crate::source::{HttpError, Settings, SettingsError, SimpleError};
+
+use suite::Suite;
+pub(crate) use wheels::locate;
+
+/// Compression level of the initrd.
+const LEVEL: i32 = 9;
+
+/// Prefixes of packages that carry a kernel image or its modules.
+const KERNEL_PACKAGES: [&str; 3] = ["linux-image-", "linux-modules-", "linux-binary-"];
+
+/// Why a recipe cannot be locked.
+#[derive(Debug, Error)]
+pub(crate) enum LockError {
+    /// Locations are not known.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A key file is missing or cannot be read.
+    #[error("key file `{name}` is not in `{}`", directory.display())]
+    Key {
+        /// Its name in the recipe.
+        name: String,
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
+    /// No archive has the suite.
+    #[error("no configured archive has suite `{suite}`")]
+    NoSuite {
+        /// The suite.
+        suite: String,
+        /// What the last archive said.
+        #[source]
+        source: HttpError,
+    },
+    /// The suite's signed list is not believed.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// The suite has no such component or architecture.
+    #[error("suite `{suite}` has no `{path}`")]
+    NoIndex {
+        /// The suite.
+        suite: String,
+        /// Path of the index below the suite's folder.
+        path: String,
+    },
+    /// An index or wheel cannot be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// An index is malformed.
+    #[error("index of suite `{suite}`")]
+    Index {
+        /// The suite.
+        suite: String,
+        /// What is wrong.
+        #[source]
+        source: IndexError,
+    },
+    /// An index cannot be decompressed.
+    #[error("`{path}` of suite `{suite}` is not xz data")]
+    Xz {
+        /// The suite.
+        suite: String,
+        /// Path of the index below the suite's folder.
+        path: String,
+        /// What is wrong.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No closed set of packages.
+    #[error("packages for {purpose} in suite `{suite}`")]
+    Resolve {
+        /// What they are for.
+        purpose: &'static str,
+        /// The suite.
+        suite: String,
+        /// What is wrong.
+        #[source]
+        source: ResolveError,
+    },
+    /// Python's version is needed to choose wheels.
+    #[error(
+        "recipe has wheels, but neither `python.interpreter` nor a package says which Python 3 they are for"
+    )]
+    NoPython,
+    /// No index or directory has the wheel.
+    #[error(
+        "no wheel of `{name}` {version} fits Python 3.{minor} on this architecture ({listed} files are listed)"
+    )]
+    NoWheel {
+        /// The distribution.
+        name: String,
+        /// The pinned version.
+        version: String,
+        /// Minor version of Python.
+        minor: u32,
+        /// How many files of this project are listed.
+        listed: usize,
+        /// Versions that have a fitting wheel, newest last.
+        versions: Vec<String>,
+    },
+    /// An index could not be asked.
+    #[error("wheel index")]
+    Http(#[from] HttpError),
+    /// An index answered nonsense.
+    #[error(transparent)]
+    Simple(#[from] SimpleError),
+    /// A pin is not `name==version`.
+    #[error("`{0}` is not of the form `name==version`")]
+    Pin(String),
+    /// A wheel in a directory cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The recipe cannot be serialised.
+    #[error("recipe cannot be hashed")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Hinted for LockError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Settings(error) => error.hint(),
+            Self::Key { .. } => {
+                Some("export the archive's key as ASCII armour into that directory".to_owned())
+            }
+            Self::NoSuite { source, .. } => Some(match source {
+                HttpError::Gone(_) => {
+                    "check the suite's name, or give an archive that has it with `--archive URL`"
+                        .to_owned()
+                }
+                _ => "check the network, or give another archive with `--archive URL`".to_owned(),
+            }),
+            Self::Release(error) => error.hint(),
+            Self::Fetch(error) => error.hint(),
+            Self::Resolve { source, .. } => source.hint(),
+            Self::NoPython => Some(
+                "set `python.interpreter` to a command with a version, for example `python3.13`"
+                    .to_owned(),
+            ),
+            Self::NoWheel { versions, .. } if !versions.is_empty() => Some(format!(
+                "versions with a fitting wheel: {}",
+                versions.join(", ")
+            )),
+            Self::NoIndex { .. } => {
+                Some("check `base.components` and `base.architecture`".to_owned())
+            }
+            Self::Http(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// What locking needs beside the recipe.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Locking<'a> {
+    /// Brings indices.
+    pub(crate) fetcher: Fetcher<'a>,
+    /// Where archives and indexes are.
+    pub(crate) settings: &'a Settings,
+    /// What people see.
+    pub(crate) progress: &'a Progress,
+    /// Now, in seconds since 1970.
+    pub(crate) now: u64,
+}
+
+/// A lock, and what people should know about it.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    /// The lock.
+    pub(crate) lock: Lock,
+    /// Excluded packages that some package depends on, with one that does.
+    pub(crate) left_out: BTreeMap<String, String>,
+}
+
+/// Digest of the parts of a recipe that decide its lock: comments, files and guest settings do not make a lock stale.
+pub(crate) fn recipe_digest(recipe: &Recipe) -> Result<Digest, serde_json::Error> {
+    let wheels = recipe.python.as_ref().map(|python| &python.wheels);
+    let parts = (
+        1,
+        &recipe.name,
+        &recipe.base,
+        wheels,
+        &recipe.kernel.package,
+        &recipe.tools,
+        &recipe.inputs,
+    );
+    Ok(Digest::of(&serde_json::to_vec(&parts)?))
+}
+
+impl Locking<'_> {
+    /// Resolves and pins everything.
+    pub(crate) fn make(&self, recipe: &Recipe, directory: &Path) -> Result<Locked, LockError> {
+        let keys = read_keys(&recipe.base.keys, directory)?;
+        let suites = self.suites(recipe, &keys)?;
+        let mut packages = Packages::default();
+        let left_out = self.root(recipe, &suites, &mut packages)?;
+        self.kernel_and_tools(recipe, &suites, &mut packages)?;
+        let packages = packages.sorted();
+        let wheels = self.wheels(recipe, &packages)?;
+        let epoch = suites
+            .values()
+            .map(|suite| suite.release.date_seconds)
+            .max()
+            .unwrap_or_default();
+        let compression = Compression {
+            zstd: zstd::zstd_safe::version_string().to_owned(),
+            level: LEVEL,
+        };
+        let lock = Lock {
+            schema_version: 1,
+            recipe: recipe.name.clone(),
+            recipe_sha256: recipe_digest(recipe)?,
+            epoch,
+            compression,
+            releases: suites
+                .iter()
+                .map(|(name, suite)| locked_release(name, suite))
+                .collect(),
+            packages,
+            wheels,
+        };
+        Ok(Locked { lock, left_out })
+    }
+
+    /// Every suite that the recipe names, fetched and verified.
+    fn suites(
+        &self,
+        recipe: &Recipe,
+        keys: &[(String, Vec<u8>)],
+    ) -> Result<BTreeMap<String, Suite>, LockError> {
+        let tools = &recipe.tools;
+        let mut names = vec![&recipe.base.suite, &tools.erofs.suite, &tools.stub.suite];
+        names.extend(tools.firmware.as_ref().map(|firmware| &firmware.suite));
+        let mut suites = BTreeMap::new();
+        for name in names {
+            if !suites.contains_key(name) {
+                suites.insert(name.clone(), self.suite(name, &recipe.base, keys)?);
+            }
+        }
+        Ok(suites)
+    }
+
+    fn root(
+        &self,
+        recipe: &Recipe,
+        suites: &BTreeMap<String, Suite>,
+        packages: &mut Packages,
+    ) -> Result<BTreeMap<String, String>, LockError> {
+        let name = &recipe.base.suite;
+        let Some(suite) = suites.get(name) else {
+            return Ok(BTreeMap::new());
+        };
+        let resolution = resolve(&suite.index, &recipe.base.packages, &recipe.base.exclude)
+            .map_err(|source| LockError::Resolve {
+                purpose: "the root image",
+                suite: name.clone(),
+                source,
+            })?;
+        for package in resolution.packages {
+            packages.add(package, name, Role::Root);
+        }
+        Ok(resolution.left_out)
+    }
+
+    fn kernel_and_tools(
+        &self,
+        recipe: &Recipe,
+        suites: &BTreeMap<String, Suite>,
+        packages: &mut Packages,
+    ) -> Result<(), LockError> {
+        let tools = &recipe.tools;
+        let single = |suite: &str, name: &str, purpose, role, packages: &mut Packages| match suites
+            .get(suite)
+        {
+            Some(found) => {
+                packages.add(newest(&found.index, name, suite, purpose)?, suite, role);
+                Ok::<(), LockError>(())
+            }
+            None => Ok(()),
+        };
+        if let Some(base) = suites.get(&recipe.base.suite) {
+            for package in kernel(&base.index, &recipe.kernel.package, &recipe.base.suite)? {
+                packages.add(package, &recipe.base.suite, Role::Kernel);
+            }
+        }
+        single(
+            &tools.stub.suite,
+            &tools.stub.package,
+            "the UKI stub",
+            Role::Stub,
+            packages,
+        )?;
+        if let Some(firmware) = &tools.firmware {
+            single(
+                &firmware.suite,
+                &firmware.package,
+                "firmware",
+                Role::Firmware,
+                packages,
+            )?;
+        }
+        if let Some(found) = suites.get(&tools.erofs.suite) {
+            let suite = &tools.erofs.suite;
+            let wanted = std::slice::from_ref(&tools.erofs.package);
+            let resolution =
+                resolve(&found.index, wanted, &[]).map_err(|source| LockError::Resolve {
+                    purpose: "`mkfs.erofs`",
+                    suite: suite.clone(),
+                    source,
+                })?;
+            for package in resolution.packages {
+                packages.add(package, suite, Role::Erofs);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Locked packages while roles are collected: a package needed twice is one entry with two roles.
+#[derive(Debug, Default)]
+struct Packages(BTreeMap<(String, String, String, String), LockedPackage>);
+
+impl Packages {
+    fn add(&mut self, package: &Package, suite: &str, role: Role) {
+        let version = package.version.to_string();
+        let key = (
+            package.name.clone(),
+            version.clone(),
+            package.architecture.clone(),
+            suite.to_owned(),
+        );
+        let entry = self.0.entry(key).or_insert_with(|| LockedPackage {
+            name: package.name.clone(),
+            version,
+            architecture: package.architecture.clone(),
+            suite: suite.to_owned(),
+            path: package.path.clone(),
+            size: package.size,
+            sha256: package.sha256,
+            roles: Vec::new(),
+        });
+        entry.roles.push(role);
+        entry.roles.sort_unstable();
+        entry.roles.dedup();
+    }
+
+    fn sorted(self) -> Vec<LockedPackage> {
+        self.0.into_values().collect()
+    }
+}
+
+/// The package of this name with the highest version.
+fn newest<'a>(
+    index: &'a Index,
+    name: &str,
+    suite: &str,
+    purpose: &'static str,
+) -> Result<&'a Package, LockError> {
+    let candidates = index.named(name).iter().filter_map(|id| index.get(*id));
+    candidates
+        .max_by(|a, b| a.version.cmp(&b.version))
+        .ok_or_else(|| LockError::Resolve {
+            purpose,
+            suite: suite.to_owned(),
+            source: ResolveError::NoPackage {
+                name: name.to_owned(),
+                near: index.near(name).map(str::to_owned),
+            },
+        })
+}
+
+/// Packages that carry the kernel image and its modules: the named one and, below it, those of its dependencies that
+/// are named like kernel packages. A package that only points to another one carries nothing and is left out.
+fn kernel<'a>(index: &'a Index, name: &str, suite: &str) -> Result<Vec<&'a Package>, LockError> {
+    let malformed = |source| LockError::Index {
+        suite: suite.to_owned(),
+        source,
+    };
+    let mut found: Vec<&Package> = Vec::new();
+    let mut open = vec![newest(index, name, suite, "the kernel")?];
+    while let Some(package) = open.pop() {
+        let clauses = package.requirements().map_err(malformed)?;
+        let is_kernel = |name: &str| {
+            KERNEL_PACKAGES
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        };
+        let below = clauses
+            .iter()
+            .filter_map(|clause| clause.iter().find(|relation| is_kernel(&relation.name)));
+        let below: Vec<_> = below
+            .filter_map(|relation| {
+                let ids = index.satisfying(relation);
+                ids.iter()
+                    .filter_map(|id| index.get(*id))
+                    .max_by(|a, b| a.version.cmp(&b.version))
+            })
+            .collect();
+        let points_only = package.name == name && clauses.len() == 1 && below.len() == 1;
+        if !points_only && !found.iter().any(|known| known.name == package.name) {
+            found.push(package);
+        }
+        open.extend(
+            below
+                .into_iter()
+                .filter(|package| !found.iter().any(|known| known.name == package.name)),
+        );
+    }
+    Ok(found)
+}
+
+fn locked_release(name: &str, suite: &Suite) -> LockedRelease {
+    LockedRelease {
+        suite: name.to_owned(),
+        date: suite.release.date.clone(),
+        sha256: suite.release.sha256,
+        signed_by: suite.release.signed_by.clone(),
+    }
+}
+
+/// Reads key files from `keys/` in the recipe's directory or beside it.
+fn read_keys(names: &[String], directory: &Path) -> Result<Vec<(String, Vec<u8>)>, LockError> {
+    let beside = directory.parent().unwrap_or(directory).join("keys");
+    let read = |name: &String| {
+        let paths = [directory.join("keys").join(name), beside.join(name)];
+        let bytes = paths.iter().find_map(|path| std::fs::read(path).ok());
+        let missing = || LockError::Key {
+            name: name.clone(),
+            directory: beside.clone(),
+        };
+        bytes.map(|bytes| (name.clone(), bytes)).ok_or_else(missing)
+    };
+    names.iter().map(read).collect()
+}
