@@ -195,7 +195,7 @@ fn tickets_are_absent_and_tls_1_2_is_refused() {
     let mut client = Client::connect(&guest);
     assert_eq!(client.get("/x").status, 200);
     assert_eq!(client.0.conn.tls13_tickets_received(), 0);
-    let refused = Client::try_connect(&guest, &rustls::version::TLS12)
+    let refused = Client::try_connect(guest.address, &rustls::version::TLS12)
         .map(drop)
         .unwrap_err();
     assert!(refused.to_string().contains("ProtocolVersion"), "{refused}");

@@ -11,7 +11,7 @@ use rustls::{
 };
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,14 +94,14 @@ pub(super) struct Client(pub(super) StreamOwned<ClientConnection, TcpStream>);
 
 impl Client {
     pub(super) fn connect(guest: &Guest) -> Self {
-        Self::try_connect(guest, &rustls::version::TLS13).unwrap()
+        Self::try_connect(guest.address, &rustls::version::TLS13).unwrap()
     }
 
     pub(super) fn try_connect(
-        guest: &Guest,
+        address: SocketAddr,
         version: &'static SupportedProtocolVersion,
     ) -> io::Result<Self> {
-        let tcp = TcpStream::connect(guest.address)?;
+        let tcp = TcpStream::connect(address)?;
         tcp.set_read_timeout(Some(Duration::from_secs(20)))?;
         let name = ServerName::try_from("guest").unwrap();
         let connection = ClientConnection::new(config(version, b"http/1.1"), name).unwrap();

@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::guest::Guest;
 use crate::serve::Limits;
+use std::thread;
 use std::time::{Duration, Instant};
 
 fn limits() -> Limits {
@@ -138,14 +139,13 @@ fn connections_beyond_the_limit_wait_for_a_free_place() {
     });
     let mut first = Client::connect(&guest);
     let second = Client::connect(&guest);
-    let waiting = std::net::TcpStream::connect(guest.address).unwrap();
-    waiting
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
+    let address = guest.address;
+    let third = thread::spawn(move || Client::try_connect(address, &rustls::version::TLS13));
+    thread::sleep(Duration::from_millis(500));
+    assert!(!third.is_finished(), "the third connection must wait");
     assert_eq!(first.get("/echo").status, 200);
-    drop(waiting);
     drop(second);
-    assert_eq!(Client::connect(&guest).get("/echo").status, 200);
+    assert_eq!(third.join().unwrap().unwrap().get("/echo").status, 200);
 }
 
 #[test]
