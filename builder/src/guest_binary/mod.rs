@@ -299,16 +299,12 @@ mod tests {
     fn bytes_do_not_depend_on_path_or_jobs() {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let copy = dir.path().join("a/much longer path");
-        checkout::copy(
-            repository,
-            &repository.join("recipes/demo"),
-            &copy,
-            Style::Descending,
-        )
-        .unwrap();
-        let here = compile_in(repository, &dir.path().join("store"), 2);
-        let there = compile_in(&copy, &dir.path().join("other/place/store"), 1);
+        let (a, b) = (dir.path().join("a"), dir.path().join("b/with a space"));
+        for (to, style) in [(&a, Style::Ascending), (&b, Style::Descending)] {
+            checkout::copy(repository, &repository.join("recipes/demo"), to, style).unwrap();
+        }
+        let here = compile_in(&a, &dir.path().join("store"), 2);
+        let there = compile_in(&b, &dir.path().join("other/place/store"), 1);
         assert!(here == there, "guest binaries differ");
         println!("{} bytes", here.len());
         let names = [repository, dir.path()].map(|path| path.to_str().unwrap().as_bytes().to_vec());
