@@ -44,9 +44,10 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Checks all inputs: recipe, lock, platforms, compressor, sources and toolchain of the guest.
-    pub(super) fn new(args: &Args, _ctx: &Context) -> Result<Self, CommandError> {
-        let (recipe, directory) = recipe(&args.recipe)?;
-        let (lock, lock_sha256) = lock(&directory, &recipe)?;
+    pub(super) fn new(args: &Args, ctx: &Context) -> Result<Self, CommandError> {
+        let (recipe, directory) = ctx.recipe(&args.recipe)?;
+        let lock = Lock::load(&recipe, &directory)?;
+        let lock_sha256 = Digest::of(lock.encode()?.as_bytes());
         initrd::check_zstd(&lock.compression.zstd)?;
         let names = if args.platforms.is_empty() {
             &recipe.platforms
@@ -136,32 +137,4 @@ impl Plan {
 /// Output name of a platform's reference values.
 pub(super) fn measurements_name(platform: &str) -> String {
     format!("measurements/{platform}.json")
-}
-
-/// The recipe called `wanted`, or in the directory or file of that name, and its directory.
-fn recipe(wanted: &str) -> Result<(Recipe, PathBuf), CommandError> {
-    let path = Path::new(wanted);
-    let file = if path.is_file() {
-        path.to_owned()
-    } else if path.is_dir() {
-        path.join("recipe.toml")
-    } else {
-        Path::new("recipes").join(path).join("recipe.toml")
-    };
-    let text = std::fs::read_to_string(&file)
-        .with_context(|| format!("recipe `{}` cannot be read", file.display()))?;
-    let recipe =
-        toml::from_str(&text).with_context(|| format!("recipe `{}` is refused", file.display()))?;
-    let directory = file.parent().unwrap_or(Path::new("."));
-    let directory = std::path::absolute(directory).context("the current directory has no name")?;
-    Ok((recipe, directory))
-}
-
-/// The lock beside a recipe and its SHA-256.
-fn lock(directory: &Path, recipe: &Recipe) -> Result<(Lock, Digest), CommandError> {
-    let path = directory.join("recipe.lock");
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("`{}` cannot be read", path.display()))?;
-    let lock = toml::from_str(&text).with_context(|| format!("`{}` is refused", path.display()))?;
-    Ok((lock, Digest::of(text.as_bytes())))
 }

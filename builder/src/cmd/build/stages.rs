@@ -37,6 +37,7 @@ pub(super) fn run(
     staging: &mut Staging<'_>,
     ctx: &Context,
 ) -> Result<Times, CommandError> {
+    check_store(plan, ctx)?;
     let mut clock = Clock::default();
     let stub =
         locked_file(plan, Role::Stub, Some(&plan.recipe.tools.stub), ctx)?.context("stub")?;
@@ -87,6 +88,21 @@ pub(super) fn run(
     clock.time("describe", || write_descriptions(plan, staging, &built))?;
     write_manifest(plan, staging, &built, &guest, &layout, &verity)?;
     Ok(clock.finish())
+}
+
+/// Refuses to begin when a locked input is not in the store.
+fn check_store(plan: &Plan, ctx: &Context) -> Result<(), CommandError> {
+    let digests = plan.lock.digests();
+    let missing = digests
+        .iter()
+        .filter(|digest| !ctx.store.contains(digest))
+        .count();
+    if missing == 0 {
+        return Ok(());
+    }
+    let error = anyhow::anyhow!("store lacks {missing} of {} locked inputs", digests.len());
+    let hint = format!("run `cloister fetch {}`", plan.recipe.name);
+    Err(CommandError::new(error).with_hint(hint))
 }
 
 /// One file of a locked package.
