@@ -1,5 +1,6 @@
 //! `cloister measure`: compute what hardware will report, from files or hashes, before anything boots.
 
+mod boot_log;
 mod error;
 mod image;
 mod replay;

@@ -11,7 +11,7 @@ use cloister_measure::snp::{
 use serde_json::{Value, json};
 
 use super::error::{MeasureError, files, hash, read};
-use super::{print, print_json, snp, uki};
+use super::{boot_log, print, print_json, snp, uki};
 use crate::cmd::{CommandError, Context, DIFFERENT};
 
 /// Compute the values of a built image again and compare them with its `measurements/`
@@ -100,6 +100,8 @@ fn registers(image: &Path, values: &ReferenceValues) -> Result<Vec<Row>, Measure
         let named =
             |(index, value): (u32, cloister_measure::Digest)| (format!("pcr{index}"), value);
         computed = prediction.pcrs.into_iter().map(named).collect();
+        let log = boot_log::pcr15(&read(&image.join("initrd"))?);
+        computed.extend(log.map(|value| ("pcr15".to_owned(), value)));
     }
     let row = |(name, register): (&String, &cloister_measure::reference::Register)| Row {
         platform: values.platform.clone(),

@@ -1,0 +1,80 @@
+//! PCR 15 of a built image: Cloister's own log, predicted from the guest configuration in the initrd.
+
+use std::io::Read as _;
+
+use cloister_evidence::guest::{GpuPolicy, GuestConfiguration};
+use cloister_evidence::log::{boot_events, predict_pcr15};
+use cloister_measure::Digest;
+
+use crate::initrd;
+
+/// Where the guest configuration lies in the initrd.
+const CONFIGURATION: &str = "cloister/guest.conf";
+/// What the guest logs for the model: it lies in the root image, there is no other place.
+const MODEL: &str = "root";
+/// Bytes that an initrd may unpack to.
+const UNPACKED_LIMIT: u64 = 1 << 30;
+
+/// Predicts PCR 15 (SHA-256 bank) from a zstd-compressed initrd; `None` for one that is not Cloister's.
+pub(super) fn pcr15(compressed: &[u8]) -> Option<Digest> {
+    let mut archive = Vec::new();
+    let decoder = zstd::Decoder::new(compressed).ok()?;
+    decoder
+        .take(UNPACKED_LIMIT)
+        .read_to_end(&mut archive)
+        .ok()?;
+    let entries = initrd::list(&archive).ok()?;
+    let bytes = entries
+        .iter()
+        .find(|entry| entry.path == CONFIGURATION)?
+        .bytes;
+    let gpu = match GuestConfiguration::parse(bytes).ok()?.gpu {
+        GpuPolicy::None => "none",
+    };
+    let events = boot_events(bytes, gpu, MODEL).ok()?;
+    Some(Digest::Sha256(predict_pcr15(&events)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GUEST: &str = "cloister-guest 1
+recipe demo
+network dhcp
+root 11111111-2222-3333-4444-555555555555 11111111-2222-3333-4444-666666666666 7
+listen 443
+gpu none
+workload-user 1000 1000
+workload-directory /
+workload-exec /usr/bin/python3
+workload-socket http.sock
+workload-memory-max 0
+";
+
+    fn initrd_with(path: &str, configuration: &[u8]) -> Vec<u8> {
+        let directory = initrd::Member::Directory { mode: 0o755 };
+        let file = initrd::Member::File {
+            mode: 0o644,
+            bytes: configuration,
+        };
+        let members = [("cloister".to_owned(), directory), (path.to_owned(), file)].into();
+        initrd::compress(&initrd::archive(&members, 1).unwrap(), 1).unwrap()
+    }
+
+    #[test]
+    fn pcr15_is_that_of_the_configuration_in_the_initrd() {
+        let events = boot_events(GUEST.as_bytes(), "none", "root").unwrap();
+        let wanted = Some(Digest::Sha256(predict_pcr15(&events)));
+        assert_eq!(
+            pcr15(&initrd_with("cloister/guest.conf", GUEST.as_bytes())),
+            wanted
+        );
+        assert_eq!(
+            pcr15(&initrd_with("cloister/other", GUEST.as_bytes())),
+            None
+        );
+        assert_eq!(pcr15(&initrd_with("cloister/guest.conf", b"no")), None);
+        assert_eq!(pcr15(b"initrd"), None);
+    }
+}
