@@ -15,7 +15,7 @@ use crate::digest::{Bank, Digest};
 /// Sections read at most; firmware of today refuses more than 96.
 const MAX_SECTIONS: u16 = 96;
 /// Zero bytes a section may have in memory beyond its bytes in the file.
-const MAX_ZERO_FILL: usize = 16 << 20;
+const MAX_ZERO_FILL: usize = 64 << 10;
 /// Size of a section header.
 const SECTION_HEADER: usize = 40;
 /// Offsets inside the optional header of PE32+.
@@ -115,7 +115,7 @@ impl<'a> Section<'a> {
     /// Returns the section as the loader lays it out: `VirtualSize` bytes, cut off or filled with zeros.
     ///
     /// # Errors
-    /// [`PeError::ZeroFill`] when more than 16 MiB of zeros would be made up.
+    /// [`PeError::ZeroFill`] when more than 64 KiB of zeros would be made up.
     pub fn contents(&self) -> Result<Cow<'a, [u8]>, PeError> {
         if let Some(bytes) = self.raw.get(..self.virtual_size) {
             return Ok(Cow::Borrowed(bytes));
