@@ -13,7 +13,7 @@ use super::*;
 use crate::deb::Deb;
 use crate::lock::{Compression, Lock, LockedPackage, LockedWheel, Role};
 use crate::recipe::Recipe;
-use crate::store::Store;
+use crate::store::{Digest, Store};
 use crate::tool::Tool;
 
 #[expect(
@@ -140,6 +140,14 @@ impl Bench {
             "tree of {} entries with {threads} threads in {:?}",
             built.tree.len(),
             start.elapsed()
+        );
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        println!(
+            "{}",
+            status
+                .lines()
+                .find(|l| l.starts_with("VmHWM"))
+                .unwrap_or_default()
         );
         built
     }

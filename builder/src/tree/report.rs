@@ -143,21 +143,6 @@ fn skipped(facts: &Facts) -> impl Iterator<Item = SkippedScript> + use<'_> {
         })
 }
 
-impl Origin {
-    /// The origin for people and as a key: kind and name, without version or hash.
-    pub(crate) fn label(&self) -> String {
-        match self {
-            Origin::Package { name, .. } => format!("package {name}"),
-            Origin::Wheel { name, .. } => format!("wheel {name}"),
-            Origin::RecipeFile { source } => format!("file {source}"),
-            Origin::Input { sha256 } => format!("input {sha256}"),
-            Origin::Effect(name) => format!("effect {name}"),
-            Origin::Bytecode { source } => format!("bytecode of {}", source.label()),
-            Origin::Guest => "guest".to_owned(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
