@@ -11,6 +11,8 @@ mod stages;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 use super::{CommandError, Context};
 use crate::output::OutputDirectory;
 use plan::Plan;
@@ -37,6 +39,10 @@ pub(crate) struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(ctx.jobs.get());
+    threads
+        .build_global()
+        .context("threads could not be started")?;
     let plan = Plan::new(&args, ctx)?;
     let wait = || {
         ctx.progress.say(&format!(
