@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::Recipe;
+use super::check::Mistakes;
+use super::render::render;
 use crate::cmd::Hinted;
 
 /// Name of a recipe's file.
@@ -57,10 +59,29 @@ pub(crate) fn find(argument: &str, from: &Path) -> Result<(Recipe, PathBuf), Rec
         path: path.clone(),
         source,
     })?;
-    let recipe: Recipe =
-        toml::from_str(&text).map_err(|error| RecipeError::Mistakes(error.to_string()))?;
     let directory = path.parent().unwrap_or(Path::new(".")).to_owned();
-    Ok((recipe, directory))
+    Ok((parse(&text, &path, &directory)?, directory))
+}
+
+/// Reads the text of the recipe at `path`; `directory` is where its files are.
+fn parse(text: &str, path: &Path, directory: &Path) -> Result<Recipe, RecipeError> {
+    let (file, errors) = toml::de::DeTable::parse_recoverable(text);
+    let mut mistakes = Mistakes::default();
+    for error in &errors {
+        mistakes.add(error.span().unwrap_or_default(), error.message(), None);
+    }
+    if errors.is_empty() {
+        mistakes.check(&file);
+        mistakes.relate(file.get_ref(), directory);
+    }
+    if mistakes.0.is_empty() {
+        // The schema has accepted it, so this finds nothing more, unless the two disagree.
+        match toml::from_str(text) {
+            Ok(recipe) => return Ok(recipe),
+            Err(error) => mistakes.add(error.span().unwrap_or_default(), error.message(), None),
+        }
+    }
+    Err(RecipeError::Mistakes(render(&mistakes.0, path, text)))
 }
 
 fn locate(argument: &str, from: &Path) -> Option<PathBuf> {

@@ -1,6 +1,11 @@
 //! `recipe.toml`, schema version 1: what people write. Reference: docs/recipe-reference.md.
 
+mod check;
 mod find;
+mod relations;
+mod render;
+mod schema;
+mod values;
 
 use std::collections::BTreeMap;
 
@@ -125,7 +130,7 @@ pub(crate) struct ToolPackage {
 }
 
 /// The root image.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Root {
     /// `none`, `lz4` or `zstd:LEVEL`.
@@ -241,6 +246,16 @@ pub(crate) struct Disk {
     pub(crate) esp_mib: u64,
 }
 
+impl Default for Root {
+    fn default() -> Self {
+        Self {
+            compression: no_compression(),
+            keep: Vec::new(),
+            drop: Vec::new(),
+        }
+    }
+}
+
 impl Default for Disk {
     fn default() -> Self {
         Self { esp_mib: 64 }
@@ -262,3 +277,6 @@ fn ordinary_mode() -> String {
 fn slash() -> String {
     "/".to_owned()
 }
+
+#[cfg(test)]
+mod tests;

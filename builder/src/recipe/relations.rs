@@ -1,0 +1,249 @@
+//! Mistakes that no single value shows: references, doubled names, files that are not there.
+
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::check::{Mistakes, get, nearest, repeated, tables};
+
+impl Mistakes {
+    /// Checks how the parts of a recipe in `directory` fit together.
+    pub(super) fn relate(&mut self, file: &DeTable<'_>, directory: &Path) {
+        self.users(file);
+        self.files(file, directory);
+        self.keys(file, directory);
+        self.lists(file);
+        self.workload(file);
+        self.network(file);
+    }
+
+    fn users(&mut self, file: &DeTable<'_>) {
+        let users = tables(file, "user");
+        for key in ["name", "uid"] {
+            let values: Vec<_> = users
+                .iter()
+                .filter_map(|(user, _)| shown(get(user, key)?))
+                .collect();
+            for (value, span) in repeated(values.iter().map(|(text, span)| (text.clone(), span))) {
+                self.add(span, format!("`user.{key}` {value} is used twice"), None);
+            }
+        }
+    }
+
+    fn files(&mut self, file: &DeTable<'_>, directory: &Path) {
+        let entries = [tables(file, "file"), tables(file, "input")].concat();
+        let paths: Vec<_> = entries
+            .iter()
+            .filter_map(|(entry, _)| shown(get(entry, "path")?))
+            .collect();
+        for (path, span) in repeated(paths.iter().map(|(text, span)| (text.clone(), span))) {
+            self.add(span, format!("path {path} is given twice"), None);
+        }
+        for (entry, _) in tables(file, "file") {
+            if let Some((source, span)) = get(entry, "source").and_then(text) {
+                self.source(source, span, directory);
+            }
+        }
+    }
+
+    fn source(&mut self, source: &str, span: Range<usize>, directory: &Path) {
+        if super::values::host_path(source).is_err() {
+            return; // reported already
+        }
+        let path = directory.join(source);
+        let real = path
+            .canonicalize()
+            .and_then(|path| Ok((path, directory.canonicalize()?)));
+        match real {
+            Err(error) => {
+                self.add(
+                    span,
+                    format!("`file.source`: `{}`: {error}", path.display()),
+                    None,
+                );
+            }
+            Ok((path, directory)) if !path.starts_with(&directory) => {
+                let message =
+                    format!("`file.source`: `{source}` leads out of the recipe's directory");
+                self.add(
+                    span,
+                    message,
+                    Some("copy the file into the recipe's directory".to_owned()),
+                );
+            }
+            Ok((path, _)) if !path.is_file() => {
+                self.add(
+                    span,
+                    format!("`file.source`: `{source}` is not a regular file"),
+                    None,
+                );
+            }
+            Ok(_) => {}
+        }
+    }
+
+    fn keys(&mut self, file: &DeTable<'_>, directory: &Path) {
+        let beside = directory.parent().unwrap_or(directory).join("keys");
+        let keys = table(file, "base")
+            .and_then(|base| get(base, "keys"))
+            .and_then(|keys| keys.get_ref().as_array());
+        for (name, span) in keys
+            .into_iter()
+            .flat_map(|keys| keys.iter())
+            .filter_map(text)
+        {
+            let valid = super::values::host_path(name).is_ok();
+            if valid && !directory.join("keys").join(name).is_file() && !beside.join(name).is_file()
+            {
+                let hint = "it holds the archive's OpenPGP keys in ASCII armour".to_owned();
+                self.add(
+                    span,
+                    format!("`base.keys`: `{name}` is not in `{}`", beside.display()),
+                    Some(hint),
+                );
+            }
+        }
+    }
+
+    /// Lists in which nothing may stand twice, and packages that are both wanted and excluded.
+    fn lists(&mut self, file: &DeTable<'_>) {
+        let list = |place: &str| -> Vec<(String, Range<usize>)> {
+            let (outer, name) = place
+                .split_once('.')
+                .map_or((Some(file), place), |(outer, name)| {
+                    (table(file, outer), name)
+                });
+            let items = outer
+                .and_then(|outer| get(outer, name))
+                .and_then(|value| value.get_ref().as_array());
+            items
+                .into_iter()
+                .flat_map(|items| items.iter())
+                .filter_map(shown)
+                .collect()
+        };
+        for place in [
+            "platforms",
+            "base.keys",
+            "base.packages",
+            "base.exclude",
+            "kernel.modules",
+            "kernel.cmdline",
+        ] {
+            let items = list(place);
+            for (item, span) in repeated(items.iter().map(|(text, span)| (text.clone(), span))) {
+                self.add(span, format!("`{place}` has {item} twice"), None);
+            }
+        }
+        let packages = list("base.packages");
+        for (name, span) in list("base.exclude") {
+            if packages.iter().any(|(package, _)| *package == name) {
+                self.add(
+                    span,
+                    format!("`base.exclude` has {name}, which `base.packages` wants"),
+                    None,
+                );
+            }
+        }
+        let project = |(pin, span): (String, Range<usize>)| {
+            let name = pin
+                .trim_matches('`')
+                .split("==")
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            (crate::source::normalised(&name), span)
+        };
+        let wheels: Vec<_> = list("python.wheels").into_iter().map(project).collect();
+        for (name, span) in repeated(wheels.iter().map(|(text, span)| (text.clone(), span))) {
+            self.add(span, format!("`python.wheels` has `{name}` twice"), None);
+        }
+    }
+
+    fn workload(&mut self, file: &DeTable<'_>) {
+        let Some(workload) = table(file, "guest").and_then(|guest| table(guest, "workload")) else {
+            return;
+        };
+        if let Some((user, span)) = get(workload, "user").and_then(text) {
+            let users = tables(file, "user");
+            let names: Vec<&str> = users
+                .iter()
+                .filter_map(|(user, _)| Some(text(get(user, "name")?)?.0))
+                .collect();
+            if !names.contains(&user) {
+                let near = nearest(user, names.iter().copied())
+                    .map(|near| format!("did you mean `{near}`?"));
+                let hint =
+                    near.unwrap_or_else(|| format!("add a `[[user]]` with `name = \"{user}\"`"));
+                self.add(
+                    span,
+                    format!("`guest.workload.user`: the recipe has no user `{user}`"),
+                    Some(hint),
+                );
+            }
+        }
+        let exec = get(workload, "exec").and_then(|exec| exec.get_ref().as_array());
+        if let Some((program, span)) = exec.and_then(|exec| exec.iter().next()).and_then(text) {
+            if super::values::absolute_path(program).is_err() || program == "/" {
+                let hint = Some(
+                    "nothing searches a path in the guest; give the whole path of the program"
+                        .to_owned(),
+                );
+                self.add(
+                    span,
+                    format!("`guest.workload.exec`: program `{program}` is not an absolute path"),
+                    hint,
+                );
+            }
+        }
+    }
+
+    fn network(&mut self, file: &DeTable<'_>) {
+        let network = table(file, "guest").and_then(|guest| get(guest, "network"));
+        let Some(network) = network else { return };
+        let Some(table) = network.get_ref().as_table() else {
+            return;
+        };
+        let mode = get(table, "mode").and_then(text).map(|(mode, _)| mode);
+        for key in ["address", "gateway"] {
+            match (mode, get(table, key)) {
+                (Some("static"), None) => {
+                    self.add(
+                        network.span(),
+                        format!("key `guest.network.{key}` is missing: the mode is `static`"),
+                        None,
+                    );
+                }
+                (Some("dhcp"), Some(value)) => {
+                    let hint = Some("use `mode = \"static\"`, or leave it out".to_owned());
+                    self.add(
+                        value.span(),
+                        format!("`guest.network.{key}` means nothing with mode `dhcp`"),
+                        hint,
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn table<'a, 'i>(outer: &'a DeTable<'i>, name: &str) -> Option<&'a DeTable<'i>> {
+    get(outer, name)?.get_ref().as_table()
+}
+
+fn text<'a>(value: &'a Spanned<DeValue<'_>>) -> Option<(&'a str, Range<usize>)> {
+    Some((value.get_ref().as_str()?, value.span()))
+}
+
+/// A text or number as messages show it.
+fn shown(value: &Spanned<DeValue<'_>>) -> Option<(String, Range<usize>)> {
+    let text = match value.get_ref() {
+        DeValue::String(text) => format!("`{text}`"),
+        DeValue::Integer(number) => number.as_str().to_owned(),
+        _ => return None,
+    };
+    Some((text, value.span()))
+}

@@ -1,0 +1,234 @@
+//! Tests of reading whole recipes.
+
+use std::path::Path;
+
+use super::find::{RecipeError, find};
+
+const GOOD: &str = r#"schema-version = 1
+name = "small"
+platforms = ["qemu-vtpm"]
+
+[base]
+suite = "trixie"
+architecture = "amd64"
+keys = ["a.asc"]
+packages = ["libc6"]
+
+[kernel]
+package = "linux-image-cloud-amd64"
+modules = ["virtio_blk"]
+cmdline = ["console=ttyS0"]
+
+[tools]
+erofs = { suite = "trixie", package = "erofs-utils" }
+stub = { suite = "trixie", package = "systemd-boot-efi", file = "usr/lib/stub" }
+
+[[user]]
+name = "workload"
+uid = 1000
+gid = 1000
+home = "/"
+
+[[file]]
+path = "/opt/run"
+source = "files/run"
+
+[guest]
+listen = 443
+network = { mode = "dhcp" }
+gpu = "none"
+model = "root"
+
+[guest.workload]
+exec = ["/opt/run"]
+user = "workload"
+socket = "http.sock"
+"#;
+
+/// Writes a recipe `small` below `recipes/` of a new directory.
+fn written(text: &str) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("recipes/small");
+    std::fs::create_dir_all(directory.join("files")).unwrap();
+    std::fs::create_dir_all(root.path().join("recipes/keys")).unwrap();
+    std::fs::write(root.path().join("recipes/keys/a.asc"), "").unwrap();
+    std::fs::write(directory.join("files/run"), "").unwrap();
+    std::fs::write(directory.join("recipe.toml"), text).unwrap();
+    root
+}
+
+/// What is said about a recipe, with the directory's name taken out.
+fn said(text: &str) -> String {
+    let root = written(text);
+    match find("small", root.path()).unwrap_err() {
+        RecipeError::Mistakes(text) => text.replace(&root.path().display().to_string(), "ROOT"),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn find_accepts_a_name_a_directory_and_a_file() {
+    let root = written(GOOD);
+    let directory = root.path().join("recipes/small");
+    for (argument, from) in [
+        ("small", root.path()),
+        ("small", directory.as_path()),
+        ("recipes/small", root.path()),
+        ("recipes/small/recipe.toml", root.path()),
+        (directory.to_str().unwrap(), Path::new("/")),
+    ] {
+        let (recipe, found) = find(argument, from).unwrap();
+        assert_eq!(
+            (recipe.name.as_str(), found),
+            ("small", directory.clone()),
+            "{argument}"
+        );
+    }
+    for argument in ["other", "", "..", "recipes"] {
+        let error = find(argument, root.path()).unwrap_err();
+        assert!(matches!(error, RecipeError::NotFound { .. }), "{argument}");
+    }
+}
+
+#[test]
+fn every_mistake_is_reported_with_its_line_and_a_suggestion() {
+    let text = GOOD
+        .replace("packages = ", "pakages = ")
+        .replace("gpu = \"none\"", "gpu = \"h100\"")
+        .replace("user = \"workload\"\n", "user = \"worklaod\"\n");
+    assert_eq!(
+        said(&text),
+        r#"error: key `base.packages` is missing
+ --> ROOT/recipes/small/recipe.toml:5:1
+  |
+5 | [base]
+  | ^^^^^^
+  = hint: add `packages = [...]`
+
+error: unknown key `base.pakages`
+ --> ROOT/recipes/small/recipe.toml:9:1
+  |
+9 | pakages = ["libc6"]
+  | ^^^^^^^
+  = hint: did you mean `packages`?
+
+error: `guest.gpu` has `h100`, wanted one of `none`
+  --> ROOT/recipes/small/recipe.toml:33:7
+   |
+33 | gpu = "h100"
+   |       ^^^^^^
+
+error: `guest.workload.user`: the recipe has no user `worklaod`
+  --> ROOT/recipes/small/recipe.toml:38:8
+   |
+38 | user = "worklaod"
+   |        ^^^^^^^^^^
+   = hint: did you mean `workload`?
+
+error: `ROOT/recipes/small/recipe.toml` has 4 mistakes; nothing was done"#
+    );
+}
+
+#[test]
+fn single_mistakes_are_named() {
+    let replaced = |from: &str, to: &str| {
+        assert!(GOOD.contains(from), "{from}");
+        GOOD.replace(from, to)
+    };
+    for (text, wanted) in [
+        (
+            replaced("schema-version = 1", "schema-version = 2"),
+            "`schema-version` is 2, wanted 1",
+        ),
+        (replaced("name = \"small\"\n", ""), "key `name` is missing"),
+        (
+            replaced("listen = 443", "listen = \"443\""),
+            "`guest.listen` is a string, wanted a whole number",
+        ),
+        (
+            replaced("listen = 443", "listen = 70000"),
+            "`guest.listen` is 70000, wanted a number from 1 to 65535",
+        ),
+        (
+            replaced("\"qemu-vtpm\"", "\"qemu-tpm\""),
+            "did you mean `qemu-vtpm`?",
+        ),
+        (
+            replaced("[\"a.asc\"]", "[\"b.asc\"]"),
+            "`base.keys`: `b.asc` is not in `ROOT/recipes/keys`",
+        ),
+        (
+            replaced("[\"a.asc\"]", "[]"),
+            "`base.keys` is empty, wanted at least 1",
+        ),
+        (
+            replaced("console=ttyS0", "init=/bin/sh"),
+            "the guest refuses other words",
+        ),
+        (
+            replaced("\"files/run\"", "\"files/gone\""),
+            "files/gone`: No such file",
+        ),
+        (
+            replaced("\"files/run\"", "\"../../../etc/passwd\""),
+            "wanted a relative path",
+        ),
+        (
+            replaced("\"files/run\"", "\"files\""),
+            "is not a regular file",
+        ),
+        (
+            replaced("exec = [\"/opt/run\"]", "exec = [\"run\"]"),
+            "program `run` is not an absolute path",
+        ),
+        (
+            replaced("uid = 1000", "uid = 0"),
+            "`user.uid` is 0, wanted a number from 1 to 65532",
+        ),
+        (
+            replaced("{ mode = \"dhcp\" }", "{ mode = \"static\" }"),
+            "key `guest.network.address` is missing",
+        ),
+        (
+            replaced(
+                "[kernel]",
+                "[python]\ninterpreter = \"python3\"\nwheels = [\"a>=1\"]\nsite = \"/x\"\n[kernel]",
+            ),
+            "wanted `name==version`",
+        ),
+        (replaced("[kernel]", "[kernel"), "has 1 mistake"),
+        (
+            format!("{GOOD}\n[[user]]\nname = \"workload\"\nuid = 1\ngid = 1\nhome = \"/\"\n"),
+            "`user.name` `workload` is used twice",
+        ),
+        (
+            format!("{GOOD}\n[disk]\nesp-mib = 1\n"),
+            "`disk.esp-mib` is 1, wanted a number from 34 to 4096",
+        ),
+    ] {
+        let said = said(&text);
+        assert!(said.contains(wanted), "wanted {wanted}, said {said}");
+        assert!(said.contains("ROOT/recipes/small/recipe.toml:"), "{said}");
+    }
+}
+
+#[test]
+fn links_out_of_the_recipe_are_refused() {
+    let root = written(GOOD);
+    let link = root.path().join("recipes/small/files/run");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+    let error = find("small", root.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("leads out of the recipe's directory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn recipes_of_this_repository_have_no_mistakes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for name in super::find::names(&root).unwrap() {
+        find(&name, &root).unwrap();
+    }
+}

@@ -1,0 +1,291 @@
+//! What single values of a recipe may be. Each check says what was wanted; the caller adds what was found.
+
+use cloister_evidence::guest::is_kernel_word;
+
+use crate::digest::Digest;
+use crate::erofs::Compression;
+use crate::tree::TreePath;
+use crate::tree::pattern::Pattern;
+
+type Checked = Result<(), String>;
+
+fn want(condition: bool, wanted: &str) -> Checked {
+    if condition {
+        Ok(())
+    } else {
+        Err(format!("wanted {wanted}"))
+    }
+}
+
+/// Any text without a NUL, which no program could be given.
+pub(super) fn anything(text: &str) -> Checked {
+    want(!text.contains('\0'), "a text without NUL")
+}
+
+pub(super) fn recipe_name(text: &str) -> Checked {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    want(
+        !text.is_empty() && text.len() <= 64 && text.bytes().all(plain),
+        "1 to 64 lower-case letters, digits and `-`",
+    )
+}
+
+pub(super) fn suite(text: &str) -> Checked {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+    want(
+        starts_with_letter(text) && text.bytes().all(plain),
+        "a suite, for example `trixie`",
+    )
+}
+
+pub(super) fn component(text: &str) -> Checked {
+    let plain = |b: u8| b.is_ascii_lowercase() || b == b'-';
+    want(
+        starts_with_letter(text) && text.bytes().all(plain),
+        "a component, for example `main`",
+    )
+}
+
+/// Debian Policy 5.6.1.
+pub(super) fn debian_name(text: &str) -> Checked {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
+    let first = text
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphanumeric());
+    want(
+        first && text.len() >= 2 && text.bytes().all(plain),
+        "the name of a Debian package, without a version",
+    )
+}
+
+pub(super) fn wheel_pin(text: &str) -> Checked {
+    let plain = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-+!".contains(&b))
+    };
+    let pinned = text
+        .split_once("==")
+        .is_some_and(|(name, version)| plain(name) && plain(version));
+    want(pinned, "`name==version`, exactly one version")
+}
+
+pub(super) fn interpreter(text: &str) -> Checked {
+    let version = text.strip_prefix("python3");
+    let minor = |rest: &str| {
+        rest.strip_prefix('.')
+            .is_some_and(|minor| minor.parse::<u8>().is_ok())
+    };
+    want(
+        version.is_some_and(|rest| rest.is_empty() || minor(rest)),
+        "`python3` or `python3.N`",
+    )
+}
+
+pub(super) fn module(text: &str) -> Checked {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+    want(
+        !text.is_empty() && text.bytes().all(plain),
+        "the name of a kernel module, without a path or `.ko`",
+    )
+}
+
+pub(super) fn kernel_word(text: &str) -> Checked {
+    let own = text.starts_with("initrd=");
+    want(
+        is_kernel_word(text) && !own,
+        "`console=`, `loglevel=`, `panic=` or `mitigations=` with a plain value, or `quiet`: the guest refuses other words",
+    )
+}
+
+pub(super) fn absolute_path(text: &str) -> Checked {
+    want(
+        text == "/" || TreePath::from_absolute(text).is_ok(),
+        "an absolute path without `.`, `..` and empty parts",
+    )
+}
+
+/// A relative path without `..`: it stays below the directory it is looked up in.
+pub(super) fn host_path(text: &str) -> Checked {
+    want(
+        TreePath::new(text.as_bytes()).is_ok(),
+        "a relative path without `.`, `..` and empty parts",
+    )
+}
+
+pub(super) fn package_path(text: &str) -> Checked {
+    want(
+        TreePath::new(text.as_bytes()).is_ok(),
+        "a path inside the package, without a leading `/`",
+    )
+}
+
+pub(super) fn pattern(text: &str) -> Checked {
+    Pattern::new(text)
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}
+
+pub(super) fn root_compression(text: &str) -> Checked {
+    text.parse::<Compression>()
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}
+
+pub(super) fn mode(text: &str) -> Checked {
+    let octal = text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    want(
+        octal && (3..=4).contains(&text.len()),
+        "three or four octal digits, for example `0644`",
+    )
+}
+
+pub(super) fn user_name(text: &str) -> Checked {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b);
+    let first = text
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
+    want(
+        first && text.len() <= 32 && text.bytes().all(plain),
+        "1 to 32 lower-case letters, digits, `_` and `-`",
+    )
+}
+
+pub(super) fn url(text: &str) -> Checked {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    want(
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace)),
+        "an `https://` or `http://` address",
+    )
+}
+
+pub(super) fn digest(text: &str) -> Checked {
+    want(
+        text.parse::<Digest>().is_ok(),
+        "64 lower-case hexadecimal digits",
+    )
+}
+
+pub(super) fn ipv4(text: &str) -> Checked {
+    want(
+        text.parse::<std::net::Ipv4Addr>().is_ok(),
+        "an IPv4 address, for example `10.0.2.2`",
+    )
+}
+
+pub(super) fn cidr(text: &str) -> Checked {
+    let parsed = text.split_once('/').is_some_and(|(address, prefix)| {
+        ipv4(address).is_ok() && prefix.parse::<u8>().is_ok_and(|prefix| prefix <= 32)
+    });
+    want(
+        parsed,
+        "an IPv4 address and prefix length, for example `10.0.2.15/24`",
+    )
+}
+
+pub(super) fn variable_name(text: &str) -> Checked {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let first = text.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+    want(
+        first && text.bytes().all(plain),
+        "the name of an environment variable",
+    )
+}
+
+pub(super) fn socket_name(text: &str) -> Checked {
+    let plain = !text.is_empty()
+        && text.len() <= 64
+        && !text.contains(['/', '\0'])
+        && !text.starts_with('.');
+    want(
+        plain,
+        "a file name of at most 64 bytes, without `/` and not starting with `.`",
+    )
+}
+
+fn starts_with_letter(text: &str) -> bool {
+    text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_held_to_their_forms() {
+        let cases: &[(super::super::schema::Check, &[&str], &[&str])] = &[
+            (recipe_name, &["demo", "vllm-h100"], &["", "Demo", "a/b"]),
+            (
+                debian_name,
+                &["libstdc++6", "python3.13-minimal"],
+                &["x", "libc6=2", "Lib", "-a"],
+            ),
+            (
+                wheel_pin,
+                &["a==1", "a_b==1.0+cpu"],
+                &["a", "a>=1", "a==", "a==1,b==2", "a===1"],
+            ),
+            (
+                interpreter,
+                &["python3", "python3.13"],
+                &["python", "python3.", "/usr/bin/python3"],
+            ),
+            (module, &["virtio_blk", "dm-verity"], &["", "a.ko", "a/b"]),
+            (
+                kernel_word,
+                &["console=ttyS0", "quiet", "panic=-1"],
+                &[
+                    "init=/bin/sh",
+                    "initrd=initrd",
+                    "cloister.verity=00",
+                    "console=",
+                ],
+            ),
+            (
+                absolute_path,
+                &["/", "/opt/x"],
+                &["opt", "/opt/../etc", "/opt//x", ""],
+            ),
+            (
+                host_path,
+                &["files/server.py"],
+                &["/etc/passwd", "../x", "a/../../x", ""],
+            ),
+            (
+                mode,
+                &["644", "0644", "4755"],
+                &["64", "0o644", "0888", "00644"],
+            ),
+            (user_name, &["workload", "_x"], &["", "Root", "1a"]),
+            (
+                url,
+                &["https://a.example/x"],
+                &["a.example", "ftp://a.example", "https://"],
+            ),
+            (ipv4, &["10.0.2.2"], &["10.0.2", "::1"]),
+            (
+                cidr,
+                &["10.0.2.15/24"],
+                &["10.0.2.15", "10.0.2.15/33", "10.0.2.15/24/1"],
+            ),
+            (variable_name, &["A", "_A1"], &["", "1A", "A-B"]),
+            (socket_name, &["http.sock"], &["", "a/b", ".hidden"]),
+            (
+                suite,
+                &["trixie", "sid", "bookworm-backports"],
+                &["", "Trixie", "a/b"],
+            ),
+        ];
+        for (check, good, bad) in cases {
+            good.iter()
+                .for_each(|text| assert_eq!(check(text), Ok(()), "{text}"));
+            bad.iter()
+                .for_each(|text| assert!(check(text).is_err(), "{text}"));
+        }
+    }
+}
