@@ -15,17 +15,31 @@
 //! What they share: [`program`] runs `cloister`, [`images`] builds each image once, [`guest`] boots, [`disk`] alters
 //! images, [`peer`] speaks TLS without verifying. `CLOISTER_BIN` names the program; default `target/release/cloister`.
 
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
 mod boot;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
 mod disk;
+#[cfg(test)]
 mod end_to_end;
+#[cfg(test)]
 mod guest;
+#[cfg(test)]
 mod images;
+#[cfg(test)]
 mod measure_oracle;
+#[cfg(test)]
 mod peer;
+#[cfg(test)]
 mod program;
+#[cfg(test)]
 mod ratls;
+#[cfg(test)]
 mod reproducible;
+#[cfg(test)]
 mod tamper;
+#[cfg(test)]
 mod workload;

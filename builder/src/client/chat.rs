@@ -4,12 +4,16 @@
 //! Not covered: tool calls, several choices.
 
 use std::io::Write;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, header};
-use http_body_util::{BodyExt as _, Full};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep};
 
 use super::Session;
+use super::attest::RequestBody;
 
 /// The question was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +42,38 @@ impl crate::cmd::Hinted for ChatError {}
 /// Longest event and longest error text in bytes.
 const MAX_EVENT: usize = 64 * 1024;
 
-/// Asks `question` and writes the answer token by token.
+/// Pause between two questions to a server that is not ready.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Asks `question` and writes the answer token by token; waits at most `patience` for a model that is being loaded.
 pub(crate) async fn ask(
     session: &Session,
     question: &str,
+    patience: Duration,
     answer: &mut impl Write,
 ) -> Result<(), ChatError> {
+    let start = Instant::now();
+    loop {
+        let response = session.send(request(question)).await?;
+        let status = response.status();
+        if status.is_success() {
+            return print(response.into_body(), answer).await;
+        }
+        if status != StatusCode::SERVICE_UNAVAILABLE || start.elapsed() >= patience {
+            let text = Limited::new(response.into_body(), MAX_EVENT)
+                .collect()
+                .await;
+            let text = text
+                .map(http_body_util::Collected::to_bytes)
+                .unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            return Err(ChatError::Refused { status, text });
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn request(question: &str) -> Request<RequestBody> {
     let body = serde_json::json!({
         "stream": true,
         "messages": [{ "role": "user", "content": question }],
@@ -54,28 +84,24 @@ pub(crate) async fn ask(
     *request.uri_mut() = http::Uri::from_static("/v1/chat/completions");
     let json = http::HeaderValue::from_static("application/json");
     request.headers_mut().insert(header::CONTENT_TYPE, json);
-    let response = session.send(request).await?;
-    let status = response.status();
-    let mut body = response.into_body();
+    request
+}
+
+/// Writes what the events of `body` add to the answer, as they come.
+async fn print(mut body: Incoming, answer: &mut impl Write) -> Result<(), ChatError> {
     let mut events = Events::default();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else {
             continue;
         };
         events.push(&data);
-        if status.is_success() {
-            while let Some(event) = events.next() {
-                answer.write_all(content(&event)?.as_bytes())?;
-                answer.flush()?;
-            }
+        while let Some(event) = events.next() {
+            answer.write_all(content(&event)?.as_bytes())?;
+            answer.flush()?;
         }
         if events.pending.len() > MAX_EVENT {
-            break;
+            return Err(ChatError::Event(format!("more than {MAX_EVENT} bytes")));
         }
-    }
-    if !status.is_success() {
-        let text = String::from_utf8_lossy(&events.pending).into_owned();
-        return Err(ChatError::Refused { status, text });
     }
     answer.write_all(b"\n")?;
     Ok(())

@@ -53,7 +53,8 @@ async fn attend(
     };
     ctx.progress.say(&format!("{} is verified", args.url));
     if let Some(question) = &args.ask {
-        chat::ask(&session, question, &mut std::io::stdout()).await?;
+        let patience = args.expected.wait();
+        chat::ask(&session, question, patience, &mut std::io::stdout()).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let listener = TcpListener::bind(args.listen)

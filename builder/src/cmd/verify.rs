@@ -31,7 +31,7 @@ pub(crate) struct Expected {
     /// Reject platforms that cannot keep the host out
     #[arg(long)]
     require_confidential: bool,
-    /// Try again for this long while the endpoint cannot be reached
+    /// Try again for this long while the endpoint cannot be reached or its model is not loaded
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
 }
@@ -66,6 +66,11 @@ impl Expected {
         })
     }
 
+    /// How long an endpoint may take to become ready.
+    pub(crate) fn wait(&self) -> Duration {
+        Duration::from_secs(self.wait)
+    }
+
     /// Attests the endpoint, again and again while it cannot be reached and `--wait` allows it.
     pub(crate) async fn open(
         &self,
@@ -74,7 +79,7 @@ impl Expected {
         ctx: &Context,
     ) -> Result<(Appraised, Option<Session>), ClientError> {
         let start = Instant::now();
-        let limit = Duration::from_secs(self.wait);
+        let limit = self.wait();
         let mut told = false;
         loop {
             match attest::open(url, expectation, now()).await {

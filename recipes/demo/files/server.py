@@ -33,7 +33,6 @@ def parameters():
     return params
 
 
-os.umask(0)  # the gateway connects as another user
 server = xllamacpp.Server(parameters())
 print("listening on", server.listening_address, flush=True)
 signal.pause()

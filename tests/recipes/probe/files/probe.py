@@ -109,7 +109,6 @@ def attend(client):
         answer(client)
 
 
-os.umask(0)  # the gateway connects as another user
 server = socket.socket(socket.AF_UNIX)
 server.bind(SOCKET)
 server.listen(64)
