@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::verify::runtime;
@@ -11,7 +11,6 @@ use super::{CommandError, Context};
 use crate::platform::Platform;
 use crate::qemu::Choice;
 use crate::qemu::guest::{Guest, Request};
-use crate::recipe::Recipe;
 
 /// The platform whose machine this verb provides.
 const PLATFORM: &str = "qemu-vtpm";
@@ -40,8 +39,10 @@ pub(crate) struct Args {
 
 /// Runs the verb: 0 when the guest has ended or the user interrupts, 2 when QEMU fails.
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
-    let (recipe, name) = recipe(&args.recipe)?;
-    let out = args.out.unwrap_or_else(|| Path::new("out").join(name));
+    let (recipe, _) = ctx.recipe(&args.recipe)?;
+    let out = args
+        .out
+        .unwrap_or_else(|| Path::new("out").join(&recipe.name));
     let request = Request {
         disk: out.join("disk.raw"),
         choice: args.accel,
@@ -83,22 +84,6 @@ async fn attend(
         }
         _ => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// The recipe and its name.
-fn recipe(wanted: &str) -> Result<(Recipe, String), CommandError> {
-    let path = if Path::new(wanted).is_dir() {
-        Path::new(wanted).join("recipe.toml")
-    } else {
-        Path::new("recipes").join(wanted).join("recipe.toml")
-    };
-    let read =
-        || -> anyhow::Result<Recipe> { Ok(toml::from_str(&std::fs::read_to_string(&path)?)?) };
-    let recipe = read()
-        .with_context(|| format!("recipe `{}` cannot be read", path.display()))
-        .map_err(CommandError::new)?;
-    let name = recipe.name.clone();
-    Ok((recipe, name))
 }
 
 /// Waits until the user or the system wants the program to end.

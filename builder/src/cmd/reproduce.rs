@@ -71,9 +71,13 @@ struct Committed {
 
 /// Runs the verb: 0 when everything is equal, 1 when something differs.
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
-    let first = recipe_folder(&args.recipe)?;
+    let folder = |recipe: &str| -> Result<PathBuf, CommandError> {
+        let (_, folder) = ctx.recipe(recipe)?;
+        folder.canonicalize().map_err(CommandError::new)
+    };
+    let first = folder(&args.recipe)?;
     let second = match &args.against {
-        Some(other) => recipe_folder(other)?,
+        Some(other) => folder(other)?,
         None => first.clone(),
     };
     let report = reproduce(&args, [&first, &second], ctx).map_err(CommandError::new)?;
@@ -246,18 +250,4 @@ impl fmt::Display for Report {
         };
         writeln!(f, "{word}")
     }
-}
-
-/// Folder of a recipe: a path, or a name under `recipes/`.
-fn recipe_folder(wanted: &str) -> Result<PathBuf, CommandError> {
-    let path = Path::new(wanted);
-    let folder = if path.is_dir() {
-        path.to_owned()
-    } else {
-        Path::new("recipes").join(wanted)
-    };
-    folder
-        .canonicalize()
-        .with_context(|| format!("recipe `{wanted}` is not there"))
-        .map_err(CommandError::new)
 }
