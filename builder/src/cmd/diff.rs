@@ -37,9 +37,7 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
         );
         println!("{}", text.context("differences could not be written")?);
     } else {
-        let mut text = String::new();
-        difference::render(&changes, 0, &mut text);
-        print!("{text}");
+        print!("{}", difference::render(&changes));
     }
     if changes.is_empty() {
         ctx.progress.say("no difference");

@@ -240,9 +240,7 @@ impl fmt::Display for Report {
             let word = if *equal { "equal   " } else { "DIFFERS " };
             writeln!(f, "{word} {} (committed)", file.display())?;
         }
-        let mut causes = String::new();
-        difference::render(&self.causes, 0, &mut causes);
-        f.write_str(&causes)?;
+        f.write_str(&difference::render(&self.causes))?;
         let word = if self.reproducible {
             "reproducible"
         } else {

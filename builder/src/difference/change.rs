@@ -55,24 +55,36 @@ pub(crate) fn changed<K: Ord + ToString, V: PartialEq>(
         .collect()
 }
 
-/// Changes as indented lines: `what: a -> b`, explanations below.
-pub(crate) fn render(changes: &[Change], depth: usize, out: &mut String) {
+/// Changes as indented lines: `what: a -> b`, explanations below; an explanation stands once.
+pub(crate) fn render(changes: &[Change]) -> String {
+    let mut out = String::new();
+    let mut seen = Vec::new();
+    lines(changes, 0, &mut seen, &mut out);
+    out
+}
+
+fn lines<'a>(changes: &'a [Change], depth: usize, seen: &mut Vec<&'a Change>, out: &mut String) {
     for change in changes {
         let value = match (&change.a, &change.b) {
-            (Some(a), Some(b)) if a == b => String::new(),
+            (Some(a), Some(b)) if a == b => format!(": {a}"),
             (Some(a), Some(b)) => format!(": {a} -> {b}"),
             (Some(a), None) => format!(": only in A ({a})"),
             (None, Some(b)) => format!(": only in B ({b})"),
             (None, None) => String::new(),
         };
         let arrow = if depth == 0 { "" } else { "<- " };
-        let line = format!("{}{arrow}{}{value}", "  ".repeat(depth), change.what);
+        let known = !change.because.is_empty() && seen.contains(&change);
+        let note = if known { " (explained above)" } else { "" };
+        let line = format!("{}{arrow}{}{value}{note}", "  ".repeat(depth), change.what);
         out.extend(
             line.chars()
                 .map(|c| if c.is_control() { '\u{fffd}' } else { c }),
         );
         out.push('\n');
-        render(&change.because, depth + 1, out);
+        if !known {
+            seen.push(change);
+            lines(&change.because, depth + 1, seen, out);
+        }
     }
 }
 
@@ -95,11 +107,10 @@ mod tests {
         changes[1]
             .because
             .push(Change::new("cause", Some("p".to_owned()), None));
-        let mut text = String::new();
-        render(&changes, 0, &mut text);
+        changes.push(changes[1].clone());
         assert_eq!(
-            text,
-            "x: only in A (1)\ny: 2 -> 3\n  <- cause: only in A (p)\nz: only in B (4)\n"
+            render(&changes),
+            "x: only in A (1)\ny: 2 -> 3\n  <- cause: only in A (p)\nz: only in B (4)\ny: 2 -> 3 (explained above)\n"
         );
     }
 }

@@ -72,18 +72,33 @@ pub(crate) fn registers(a: &ReferenceValues, b: &ReferenceValues) -> Vec<Change>
         entries
             .map(|e| {
                 (
-                    format!("launch-digest {} {} vCPUs", e.vcpu_model, e.vcpus),
+                    format!("launch digest {} x{}", e.vcpu_model, e.vcpus),
                     e.digest.to_string(),
                 )
             })
             .collect()
     };
     let registers = changed(&a.registers, &b.registers, values).into_iter();
-    let launches = changed(&digests(a), &digests(b), Clone::clone);
+    let launches = launch_digests(changed(&digests(a), &digests(b), Clone::clone));
     registers
         .chain(launches)
         .map(|change| change.because(inputs.clone()))
         .collect()
+}
+
+/// Many launch digests differ for the same reasons: the first one stands for all.
+fn launch_digests(changes: Vec<Change>) -> Option<Change> {
+    let count = changes.len();
+    let first = changes.into_iter().next()?;
+    let others = if count > 1 {
+        format!(" and {} more", count - 1)
+    } else {
+        String::new()
+    };
+    Some(Change {
+        what: format!("{}{others}", first.what),
+        ..first
+    })
 }
 
 /// Sections of two PE files.

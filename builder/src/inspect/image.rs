@@ -192,19 +192,8 @@ pub(super) fn disk(file: &File, length: u64) -> io::Result<Option<Report>> {
         .with("size", length)
         .with("disk-guid", table.disk.to_string())
         .with("backup-table", backup(file, length, &table)?)
-        .with("partition-count", partitions.len());
-    let named =
-        table
-            .partitions
-            .iter()
-            .zip(partitions)
-            .fold(fields, |all, (partition, described)| {
-                all.with(
-                    &format!("partition `{}`", partition.name.escape_debug()),
-                    described,
-                )
-            });
-    Ok(Some(Report::new("disk image (GPT)", named)))
+        .with("partitions", partitions);
+    Ok(Some(Report::new("disk image (GPT)", fields)))
 }
 
 fn backup(file: &File, length: u64, primary: &Table) -> io::Result<String> {
@@ -221,6 +210,7 @@ fn describe_partition(file: &File, partition: &gpt::Partition) -> io::Result<Fie
     let (first, sectors) = (partition.first, partition.last - partition.first + 1);
     let (at, length) = (first * SECTOR as u64, sectors * SECTOR as u64);
     let fields = Fields::new()
+        .with("name", partition.name.as_str())
         .with("type", partition.type_guid.to_string())
         .with("guid", partition.guid.to_string())
         .with("first-sector", first)

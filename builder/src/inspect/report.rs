@@ -126,6 +126,10 @@ fn lines(fields: &Fields, depth: usize, text: &mut String) {
 fn item(value: &Value, depth: usize, text: &mut String) {
     let indent = "  ".repeat(depth);
     match value {
+        Value::Fields(fields) if !fields.0.iter().all(|(_, value)| is_scalar(value)) => {
+            text.push_str(&format!("{indent}-\n"));
+            lines(fields, depth + 1, text);
+        }
         Value::Fields(fields) => {
             let mut line = String::new();
             for (name, value) in &fields.0 {

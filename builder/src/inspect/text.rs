@@ -19,7 +19,7 @@ pub(super) fn json(bytes: &[u8]) -> Option<Report> {
     }
     let kind = if has("outputs") && has("schema-version") {
         "build manifest"
-    } else if has("schema-version") && (has("paths") || has("files") || has("entries")) {
+    } else if has("schema-version") && has("origins") && has("root") {
         return Some(provenance(&json));
     } else {
         return None;
@@ -223,6 +223,11 @@ mod tests {
         assert_eq!(
             json(br#"{"schema-version":1,"outputs":{}}"#).unwrap().kind,
             "build manifest"
+        );
+        let index = br#"{"schema-version":1,"origins":{},"root":{"/a":{}},"kernel":{}}"#;
+        assert_eq!(
+            json(index).unwrap().fields.get("root-count"),
+            Some(&Value::Number(1))
         );
         assert!(json(br#"{"a":1}"#).is_none());
         let damaged = json(br#"{"launch-digests":[],"registers":{}}"#).unwrap();
