@@ -31,6 +31,6 @@ fi
 
 export CI="${CI:-1}"
 retry cargo fetch --locked
-cargo build --release --locked -p cloister
 cargo test --workspace --exclude cloister-tests --locked
-CLOISTER_BIN="$PWD/target/release/cloister" cargo test --locked -p cloister-tests --test it -- --test-threads=2 "$@"
+cargo build --locked -p cloister
+CLOISTER_BIN="$PWD/target/debug/cloister" cargo test --locked -p cloister-tests --test it -- --test-threads=2 "$@"

@@ -114,11 +114,6 @@ impl Disk {
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) {
         self.file.write_all_at(bytes, offset).expect("bytes");
     }
-
-    /// Path of the disk.
-    pub(crate) fn path(&self) -> PathBuf {
-        self.out.join("disk.raw")
-    }
 }
 
 impl Drop for Disk {
