@@ -11,10 +11,13 @@ mod reader;
 mod tests;
 mod writer;
 
-pub(crate) use reader::{FatReadError, Found, Kind, Reader};
+pub(crate) use reader::Reader;
+#[cfg(test)]
+use reader::{FatReadError, Kind};
 pub(crate) use writer::{FatWriteError, Volume};
 
 const SECTOR: u64 = 512;
+const SECTOR_BYTES: usize = 512;
 /// Bytes of a directory entry.
 const ENTRY: usize = 32;
 /// Attribute bits of directories and of the volume label.

@@ -244,16 +244,18 @@ fn table(file: &File) -> io::Result<Option<Table>> {
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// By name: place and identity, SHA-256 of the contents, files of a FAT volume.
-fn partitions(
-    file: &File,
-    table: &Table,
-) -> io::Result<BTreeMap<String, (String, String, Option<Files>)>> {
+type Partitions = BTreeMap<String, (String, String, Option<Files>)>;
+
+fn partitions(file: &File, table: &Table) -> io::Result<Partitions> {
     let mut found = BTreeMap::new();
+    let size = file.metadata()?.len();
     for partition in &table.partitions {
         let sectors = partition.last - partition.first + 1;
-        let length = usize::try_from(sectors)
-            .ok()
-            .and_then(|sectors| sectors.checked_mul(SECTOR));
+        // A table can claim anything; only what the file has is read.
+        let length = sectors
+            .checked_mul(SECTOR as u64)
+            .filter(|length| *length <= size);
+        let length = length.and_then(|length| usize::try_from(length).ok());
         let mut bytes = vec![0; length.ok_or(io::ErrorKind::InvalidData)?];
         file.read_exact_at(&mut bytes, partition.first * SECTOR as u64)?;
         let description = format!("{} at {}+{sectors}", partition.guid, partition.first);

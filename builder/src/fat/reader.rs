@@ -2,10 +2,11 @@
 
 use thiserror::Error;
 
-use super::{DIRECTORY, ENTRY, FAT32_MIN_CLUSTERS, SECTOR, VOLUME_LABEL};
+use super::{DIRECTORY, ENTRY, FAT32_MIN_CLUSTERS, SECTOR, SECTOR_BYTES, VOLUME_LABEL};
 use crate::le::{u8_at, u16_at, u32_at};
 
 const LONG_NAME: u8 = 0x0f;
+const TRUNCATED: FatReadError = FatReadError::NotFat("truncated");
 /// Bytes of the largest directory that the format allows.
 const DIRECTORY_LIMIT: usize = 65_536 * ENTRY;
 
@@ -67,74 +68,70 @@ pub(crate) enum FatReadError {
     TooMany,
 }
 
+/// Bytes of all file allocation tables.
+fn fats_length(boot: &[u8]) -> Result<usize, FatReadError> {
+    let old = u16_at(boot, 22).ok_or(TRUNCATED)?;
+    let sectors = if old == 0 {
+        u32_at(boot, 36).ok_or(TRUNCATED)?
+    } else {
+        u32::from(old)
+    };
+    let count = u8_at(boot, 16).ok_or(TRUNCATED)?;
+    let length = u64::from(sectors) * u64::from(count) * SECTOR;
+    usize::try_from(length).map_err(|_| FatReadError::NotFat("sizes overflow"))
+}
+
 impl<'a> Reader<'a> {
     /// Reads the boot sector of the volume in `bytes`.
     pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, FatReadError> {
-        let missing = FatReadError::NotFat("truncated");
-        let half = |at| {
-            u16_at(bytes, at)
-                .map(usize::from)
-                .ok_or(FatReadError::NotFat("truncated"))
-        };
-        let word = |at| u32_at(bytes, at).ok_or(FatReadError::NotFat("truncated"));
-        if half(510)? != 0xaa55 || half(11)? != 512 {
-            return Err(FatReadError::NotFat(
-                "no signature, or sectors are not of 512 bytes",
-            ));
+        let half = |at| u16_at(bytes, at).map(usize::from).ok_or(TRUNCATED);
+        let word = |at| u32_at(bytes, at).ok_or(TRUNCATED);
+        let plain = "no signature, or sectors are not of 512 bytes";
+        if half(510)? != 0xaa55 || half(11)? != SECTOR_BYTES {
+            return Err(FatReadError::NotFat(plain));
         }
         let per_cluster = u8_at(bytes, 13)
             .filter(|n| n.is_power_of_two())
-            .ok_or(missing)?;
-        let (reserved, root_entries) = (half(14)?, half(17)?);
-        let fats = usize::from(u8_at(bytes, 16).unwrap_or(0));
+            .ok_or(TRUNCATED)?;
+        let cluster = usize::from(per_cluster) * SECTOR_BYTES;
+        let fat_at = half(14)? * SECTOR_BYTES;
+        let root_at = fat_at
+            .checked_add(fats_length(bytes)?)
+            .ok_or(FatReadError::NotFat("sizes overflow"))?;
+        let root_length = half(17)? * ENTRY;
+        let data_at = root_at.saturating_add(root_length.next_multiple_of(SECTOR_BYTES));
         let sectors = if half(19)? == 0 {
-            word(32)?
+            u64::from(word(32)?)
         } else {
-            u32::try_from(half(19)?).unwrap_or(0)
+            half(19)? as u64
         };
-        let old_fat = half(22)?;
-        let fat_sectors = if old_fat == 0 {
-            usize::try_from(word(36)?).unwrap_or(usize::MAX)
-        } else {
-            old_fat
-        };
-        let product = |a: usize, b: usize| {
-            a.checked_mul(b)
-                .ok_or(FatReadError::NotFat("sizes overflow"))
-        };
-        let root_at =
-            product(reserved, 512)?.saturating_add(product(product(fat_sectors, 512)?, fats)?);
-        let root_length = root_entries * ENTRY;
-        let data_at = root_at.saturating_add(root_length.next_multiple_of(512));
-        let volume = u64::from(sectors) * SECTOR;
-        let data = volume.saturating_sub(data_at as u64);
-        let cluster = usize::from(per_cluster) * 512;
+        let data = (sectors * SECTOR).saturating_sub(data_at as u64);
         let clusters = u32::try_from(data / cluster as u64).unwrap_or(u32::MAX);
         let kind = match clusters {
             0..4085 => Kind::Fat12,
             4085..FAT32_MIN_CLUSTERS => Kind::Fat16,
             _ => Kind::Fat32,
         };
-        let (root, tail) = if kind == Kind::Fat32 {
-            (Root::Cluster(word(44)?), 67)
-        } else {
-            (
+        let (root, tail) = match kind {
+            Kind::Fat32 => (Root::Cluster(word(44)?), 67),
+            _ => (
                 Root::Fixed {
                     at: root_at,
                     length: root_length,
                 },
                 39,
-            )
+            ),
         };
         let label = bytes.get(tail + 4..tail + 15).unwrap_or_default();
         let label = String::from_utf8_lossy(label).trim_end().to_owned();
+        let serial = word(tail)?;
         Ok(Self {
             bytes,
             kind,
-            serial: word(tail)?,
+            serial,
             label,
             cluster,
-            fat_at: reserved * 512,
+            fat_at,
             data_at,
             clusters,
             root,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use thiserror::Error;
 
-use super::{DIRECTORY, ENTRY, FAT32_MIN_CLUSTERS, SECTOR, VOLUME_LABEL};
+use super::{DIRECTORY, ENTRY, FAT32_MIN_CLUSTERS, SECTOR, SECTOR_BYTES, VOLUME_LABEL};
 use crate::le::put;
 
 const RESERVED: u32 = 32;
@@ -156,7 +156,7 @@ impl Geometry {
             let fat_sectors = (most.saturating_add(2)).div_ceil(128);
             let data = sectors.saturating_sub(RESERVED + FATS * fat_sectors);
             let clusters = data / u32::from(per_cluster);
-            if clusters >= FAT32_MIN_CLUSTERS && clusters < 0x0fff_fff0 {
+            if (FAT32_MIN_CLUSTERS..0x0fff_fff0).contains(&clusters) {
                 return Ok(Self {
                     sectors,
                     per_cluster,
@@ -266,16 +266,16 @@ impl<'a> Writer<'a> {
         let boot = boot_sector(self.geometry, serial)?;
         let used = self.next - 2;
         let info = information_sector(self.geometry.clusters - used, self.next)?;
-        let mut bytes = vec![0; RESERVED as usize * SECTOR as usize];
+        let mut bytes = vec![0; RESERVED as usize * SECTOR_BYTES];
         for (sector, content) in [(0, &boot), (1, &info), (6, &boot), (7, &info)] {
-            put(&mut bytes, sector * SECTOR as usize, content)?;
+            put(&mut bytes, sector * SECTOR_BYTES, content)?;
         }
         let mut fat: Vec<u8> = self
             .fat
             .iter()
             .flat_map(|entry| entry.to_le_bytes())
             .collect();
-        fat.resize(self.geometry.fat_sectors as usize * SECTOR as usize, 0);
+        fat.resize(self.geometry.fat_sectors as usize * SECTOR_BYTES, 0);
         bytes.extend(&fat);
         bytes.extend(&fat);
         bytes.extend(&self.directories);
@@ -292,7 +292,7 @@ fn count_directories(directory: &Directory<'_>) -> usize {
 }
 
 fn boot_sector(geometry: Geometry, serial: u32) -> Option<Vec<u8>> {
-    let mut sector = vec![0; SECTOR as usize];
+    let mut sector = vec![0; SECTOR_BYTES];
     put(&mut sector, 0, &[0xeb, 0x58, 0x90])?;
     put(&mut sector, 3, b"CLOISTER")?;
     put(&mut sector, 11, &512_u16.to_le_bytes())?;
@@ -317,7 +317,7 @@ fn boot_sector(geometry: Geometry, serial: u32) -> Option<Vec<u8>> {
 }
 
 fn information_sector(free: u32, next: u32) -> Option<Vec<u8>> {
-    let mut sector = vec![0; SECTOR as usize];
+    let mut sector = vec![0; SECTOR_BYTES];
     put(&mut sector, 0, b"RRaA")?;
     put(&mut sector, 484, b"rrAa")?;
     put(&mut sector, 488, &free.to_le_bytes())?;

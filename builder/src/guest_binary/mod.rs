@@ -12,7 +12,7 @@ mod toolchain;
 use std::io::{BufRead as _, BufReader};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -36,15 +36,6 @@ pub(crate) struct Inputs {
     pub(crate) sources: Digest,
     /// The compiler, and what of the host is in the result.
     pub(crate) toolchain: Toolchain,
-}
-
-/// A compiled guest binary.
-#[derive(Debug)]
-pub(crate) struct GuestBinary {
-    /// The static executable.
-    pub(crate) bytes: Vec<u8>,
-    /// Whether it came from the store.
-    pub(crate) cached: bool,
 }
 
 /// How to compile.
@@ -139,17 +130,14 @@ pub(crate) fn build(
     store: &Store,
     options: &Options<'_>,
     report: &dyn Fn(&str),
-) -> Result<GuestBinary, GuestBinaryError> {
+) -> Result<Vec<u8>, GuestBinaryError> {
     let key = inputs.key(options.epoch);
     if options.cache
         && let Some(known) = store
             .derived(KIND, &key)
             .filter(|known| store.contains(known))
     {
-        return Ok(GuestBinary {
-            bytes: store.read(&known)?,
-            cached: true,
-        });
+        return Ok(store.read(&known)?);
     }
     let scratch = store.scratch()?;
     let target = if options.cache {
@@ -161,10 +149,7 @@ pub(crate) fn build(
     let bytes = std::fs::read(target.join(TARGET).join("release/cloister-init"))?;
     let digest = store.put(&bytes)?;
     store.set_derived(KIND, &key, &digest)?;
-    Ok(GuestBinary {
-        bytes,
-        cached: false,
-    })
+    Ok(bytes)
 }
 
 /// Where compiled dependencies are kept for the next time.
@@ -184,6 +169,36 @@ fn compile(
     options: &Options<'_>,
     report: &dyn Fn(&str),
 ) -> Result<(), GuestBinaryError> {
+    let mut command = cargo(repository, target, toolchain, options);
+    let start = |source| ToolchainError::Start {
+        program: "cargo".to_owned(),
+        source,
+    };
+    let mut child = command.spawn().map_err(start)?;
+    let mut last: Vec<String> = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        for line in BufReader::new(stderr).lines() {
+            let line = line?;
+            report(line.trim());
+            last.push(line);
+        }
+    }
+    if child.wait()?.success() {
+        return Ok(());
+    }
+    let skip = last.len().saturating_sub(20);
+    Err(GuestBinaryError::Compile(
+        last.into_iter().skip(skip).collect::<Vec<_>>().join("\n"),
+    ))
+}
+
+/// The compiler's command line and whole environment.
+fn cargo(
+    repository: &Path,
+    target: &Path,
+    toolchain: &Toolchain,
+    options: &Options<'_>,
+) -> Command {
     let maps = path_maps(repository, target, toolchain, options.environment);
     let rust_flags: Vec<String> = ["-Ctarget-feature=+crt-static".to_owned()]
         .into_iter()
@@ -226,26 +241,7 @@ fn compile(
         .env("SOURCE_DATE_EPOCH", options.epoch.to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let start = |source| ToolchainError::Start {
-        program: "cargo".to_owned(),
-        source,
-    };
-    let mut child = command.spawn().map_err(start)?;
-    let mut last: Vec<String> = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        for line in BufReader::new(stderr).lines() {
-            let line = line?;
-            report(line.trim());
-            last.push(line);
-        }
-    }
-    if child.wait()?.success() {
-        return Ok(());
-    }
-    let skip = last.len().saturating_sub(20);
-    Err(GuestBinaryError::Compile(
-        last.into_iter().skip(skip).collect::<Vec<_>>().join("\n"),
-    ))
+    command
 }
 
 /// One word of a shell command, whatever it contains.
@@ -289,9 +285,7 @@ mod tests {
             cache: false,
         };
         let store = Store::open(store).unwrap();
-        build(repository, &inputs, &store, &options, &|_| ())
-            .unwrap()
-            .bytes
+        build(repository, &inputs, &store, &options, &|_| ()).unwrap()
     }
 
     #[test]

@@ -36,9 +36,12 @@ pub(crate) fn inspect(mut file: File) -> io::Result<Option<Report>> {
     Ok(whole(&bytes))
 }
 
+/// Reads one kind of file; `None` when the bytes are another kind.
+type Reader = fn(&[u8]) -> Option<Report>;
+
 /// The kinds that are read whole, the most specific signatures first.
 fn whole(bytes: &[u8]) -> Option<Report> {
-    let readers: [fn(&[u8]) -> Option<Report>; 13] = [
+    let readers: [Reader; 13] = [
         image::kernel,
         image::pe,
         image::initrd,

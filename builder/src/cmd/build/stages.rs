@@ -13,7 +13,7 @@ use crate::deb::{Body, Deb};
 use crate::disk::{Contents, Layout, MIB};
 use crate::erofs::{self, Compression, Parameters};
 use crate::fat::Volume;
-use crate::guest_binary::{self, GuestBinary, Options};
+use crate::guest_binary::{self, Options};
 use crate::guid::{Guid, Role as GuidRole};
 use crate::lock::Role;
 use crate::manifest::{GuestBinaryEntry, Manifest, SCHEMA_VERSION, VerityEntry};
@@ -141,7 +141,7 @@ fn guest_beside_tree(
     plan: &Plan,
     ctx: &Context,
     clock: &mut Clock,
-) -> Result<(GuestBinary, Built), CommandError> {
+) -> Result<(Vec<u8>, Built), CommandError> {
     let options = Options {
         environment: &plan.environment,
         jobs: ctx.jobs,
@@ -203,14 +203,14 @@ fn write_root(
 fn verity_beside_initrd(
     plan: &Plan,
     staging: &mut Staging<'_>,
-    guest: &GuestBinary,
+    guest: &[u8],
     built: &Built,
     configuration: &[u8],
     clock: &mut Clock,
 ) -> Result<(HashTree, Vec<u8>), CommandError> {
     let path = staging.path("root.erofs")?;
     let root = File::open(&path).map_err(|error| OutputError::new(&path, error))?;
-    let members = guest::members(&guest.bytes, configuration, &built.kernel.modules);
+    let members = guest::members(guest, configuration, &built.kernel.modules);
     let compress = || {
         let archive = initrd::archive(&members, plan.lock.epoch)?;
         initrd::compress(&archive, plan.lock.compression.level)
@@ -297,7 +297,7 @@ fn write_manifest(
     plan: &Plan,
     staging: &mut Staging<'_>,
     built: &Built,
-    guest: &GuestBinary,
+    guest: &[u8],
     layout: &Layout,
     verity: &HashTree,
 ) -> Result<(), CommandError> {
@@ -306,8 +306,8 @@ fn write_manifest(
         epoch: plan.lock.epoch,
         guest_binary: GuestBinaryEntry {
             inputs: &plan.guest_inputs,
-            sha256: Digest::of(&guest.bytes),
-            size: guest.bytes.len(),
+            sha256: Digest::of(guest),
+            size: guest.len(),
         },
         kernel_release: &built.kernel.release,
         lock: &plan.lock,
