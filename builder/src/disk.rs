@@ -251,7 +251,7 @@ mod tests {
         let (_, _, hash) = write(dir.path());
         assert_eq!(
             hex::encode(hash),
-            "5a7779194cd98a02d96baba01cbdb31c4825a37f738f8c972a4fc41ec0163183"
+            "5a7779194cd98a02d96baba01cbdb31c4825a37f738f8c972a4fc41ec0183163"
         );
     }
 
