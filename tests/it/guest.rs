@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::images::{self, Image};
+use crate::peer::Peer;
 use crate::program::{Said, cloister, repository, run};
 
 /// How long a guest may take from power-on to its last line under software emulation on a busy machine.
@@ -52,7 +53,7 @@ pub(crate) fn demo() -> &'static Guest {
 }
 
 impl Guest {
-    /// Boots `image` and waits until it serves.
+    /// Boots `image` and waits until it and its workload serve.
     pub(crate) fn serving(image: &Image) -> Guest {
         let _turn = Turn::take();
         let guest = Guest::boot(&image.recipe, &image.out);

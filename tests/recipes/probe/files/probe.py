@@ -52,7 +52,7 @@ def report(port):
         "elsewhere, version 6": (inet6, stream, ("2001:db8::1", 443)),
     }
     files = ["/dev/tpmrm0", "/dev/tpm0", "/dev/vda", "/dev/mem", "/dev/console", "/dev/ttyS0", "/dev/kmsg",
-             "/proc/1/mem", "/sys/class/tpm/tpm0/device"]
+             "/sys/class/tpm/tpm0/device"]
     for stream_ in (sys.stdout, sys.stderr):
         print("MARKER-OF-THE-WORKLOAD", file=stream_, flush=True)
     return {
