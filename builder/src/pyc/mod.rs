@@ -84,6 +84,8 @@ pub(crate) struct Compiler<'a> {
     pub(crate) minor: u32,
     /// Directories whose sources are compiled.
     pub(crate) directories: Vec<TreePath>,
+    /// Whether earlier results may be used; they are kept either way.
+    pub(crate) cache: bool,
 }
 
 type Sources<'t> = Vec<(&'t TreePath, &'t Content)>;
@@ -165,7 +167,7 @@ impl Compiler<'_> {
         open: &(impl Fn() -> Result<Tool, ToolError> + Sync),
     ) -> Result<Compiled, PycError> {
         let key = self.group_key(sources);
-        if let Some(kept) = self.store.derived("pyc", &key) {
+        if let Some(kept) = self.store.derived("pyc", &key).filter(|_| self.cache) {
             // A damaged cache file is made again, not an error.
             if let Ok(bytes) = self.store.read(&kept)
                 && let Ok(answers) = answers(&bytes, sources)
@@ -301,6 +303,7 @@ mod tests {
             key: Digest([0; 32]),
             minor: 99,
             directories: Vec::new(),
+            cache: true,
         };
         let open = || Err(ToolError::NoProgram("none".into()));
         assert!(matches!(

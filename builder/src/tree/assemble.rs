@@ -148,6 +148,8 @@ pub(crate) struct Source<'a> {
     pub(crate) lock: &'a Lock,
     /// Where locked bytes are.
     pub(crate) store: &'a Store,
+    /// Whether derived data of the store may be used; never changes a byte.
+    pub(crate) cache: bool,
 }
 
 impl Built {
@@ -406,6 +408,7 @@ fn bytecode(
         key: tool::key(&packages),
         minor: target.interpreter.minor,
         directories,
+        cache: source.cache,
     };
     let opened = std::sync::OnceLock::new();
     let lock = std::sync::Mutex::new(());

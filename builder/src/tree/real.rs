@@ -1,8 +1,8 @@
-//! The tree stage on real packages and wheels, when a directory of them is at hand.
+//! The tree stage on the real packages and wheels of `recipes/demo`.
 //!
-//! `CLOISTER_PACKAGES` names a directory with `root/*.deb`, `kernel/*.deb`, `erofs/*.deb` and
-//! `wheels/*.whl`; `scripts/test.sh` fills one from the machine's archives. Without it the tests
-//! say that they are skipped.
+//! `CLOISTER_STORE` names a store that `cloister fetch demo` has filled; `scripts/test.sh` does so.
+//! Without it, or when the committed lock names bytes that are gone, the tests say that they are
+//! skipped.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use super::*;
-use crate::deb::Deb;
-use crate::lock::{Compression, Lock, LockedPackage, LockedWheel, Role};
+use crate::lock::{Lock, LockedPackage, Role};
 use crate::recipe::Recipe;
 use crate::store::{Digest, Store};
 use crate::tool::Tool;
@@ -20,77 +19,12 @@ use crate::tool::Tool;
     clippy::disallowed_methods,
     reason = "where the test's inputs are is up to the machine"
 )]
-fn packages() -> Option<PathBuf> {
-    let found = std::env::var("CLOISTER_PACKAGES").ok().map(PathBuf::from);
-    if found.is_none() {
-        println!("skipped: CLOISTER_PACKAGES names no directory of packages");
-    }
-    found
-}
-
-#[expect(clippy::disallowed_methods, reason = "sorted right here")]
-fn sorted(directory: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = std::fs::read_dir(directory)
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .collect();
-    files.sort();
-    files
-}
-
-fn lock(directory: &Path, store: &Store) -> Lock {
-    let mut packages: std::collections::BTreeMap<String, LockedPackage> =
-        std::collections::BTreeMap::new();
-    for (name, role) in [
-        ("root", Role::Root),
-        ("kernel", Role::Kernel),
-        ("erofs", Role::Erofs),
-    ] {
-        for file in sorted(&directory.join(name)) {
-            let bytes = std::fs::read(&file).unwrap();
-            let control = Deb::read(&bytes).unwrap().control;
-            let field = |name: &str| control.field(name).unwrap().to_owned();
-            let package = packages
-                .entry(field("Package"))
-                .or_insert_with(|| LockedPackage {
-                    name: field("Package"),
-                    version: field("Version"),
-                    architecture: field("Architecture"),
-                    suite: "trixie".into(),
-                    path: file.file_name().unwrap().to_string_lossy().into_owned(),
-                    size: bytes.len() as u64,
-                    sha256: store.put(&bytes).unwrap(),
-                    roles: Vec::new(),
-                });
-            package.roles.push(role);
-        }
-    }
-    let mut wheels = Vec::new();
-    for file in sorted(&directory.join("wheels")) {
-        let bytes = std::fs::read(&file).unwrap();
-        let file = file.file_name().unwrap().to_string_lossy().into_owned();
-        let mut parts = file.split('-');
-        wheels.push(LockedWheel {
-            name: parts.next().unwrap().replace('_', "-"),
-            version: parts.next().unwrap().into(),
-            size: bytes.len() as u64,
-            sha256: store.put(&bytes).unwrap(),
-            file,
-        });
-    }
-    Lock {
-        schema_version: 1,
-        recipe: "demo".into(),
-        recipe_sha256: Digest([0; 32]),
-        epoch: 1_763_000_000,
-        compression: Compression {
-            zstd: "1.5.7".into(),
-            level: 9,
-        },
-        releases: Vec::new(),
-        packages: packages.into_values().collect(),
-        wheels,
-    }
+fn filled_store() -> Option<Store> {
+    let Ok(directory) = std::env::var("CLOISTER_STORE") else {
+        println!("skipped: CLOISTER_STORE names no store");
+        return None;
+    };
+    Some(Store::open(Path::new(&directory)).unwrap())
 }
 
 struct Bench {
@@ -102,15 +36,27 @@ struct Bench {
 }
 
 impl Bench {
+    /// A store with the fetched bytes of another and nothing derived.
     fn new() -> Option<Bench> {
-        let packages = packages()?;
-        let scratch = tempfile::tempdir().unwrap();
-        let store = Store::open(scratch.path()).unwrap();
-        let lock = lock(&packages, &store);
+        let filled = filled_store()?;
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/demo");
-        let recipe =
-            toml::from_str(&std::fs::read_to_string(directory.join("recipe.toml")).unwrap())
-                .unwrap();
+        let text = std::fs::read_to_string(directory.join("recipe.toml")).unwrap();
+        let recipe: Recipe = toml::from_str(&text).unwrap();
+        let lock = Lock::read(&directory.join("recipe.lock"), "demo").unwrap();
+        if let Some(gone) = lock
+            .digests()
+            .iter()
+            .find(|digest| !filled.contains(digest))
+        {
+            println!(
+                "skipped: the store lacks {gone} of the lock: `cloister fetch demo`, or `cloister lock demo`"
+            );
+            return None;
+        }
+        let scratch = filled.scratch().unwrap();
+        std::os::unix::fs::symlink(filled.dir().join("sha256"), scratch.path().join("sha256"))
+            .unwrap();
+        let store = Store::open(scratch.path()).unwrap();
         Some(Bench {
             _scratch: scratch,
             store,
@@ -126,6 +72,7 @@ impl Bench {
             directory: &self.directory,
             lock: &self.lock,
             store: &self.store,
+            cache: true,
         }
     }
 
@@ -247,19 +194,23 @@ fn real_loader_uses_our_cache() {
         .unwrap();
     unpack.stdin.take().unwrap().write_all(&tarball).unwrap();
     assert!(unpack.wait().unwrap().success());
-    let program =
-        "import ctypes; print(ctypes.CDLL('libgomp.so.1')._name, open('/proc/self/maps').read())";
-    let output = Command::new("unshare").args(["--map-root-user", "--mount", "sh", "-c",
-        "mount --rbind /proc \"$0/proc\" && exec chroot \"$0\" /usr/bin/python3.13 -S -c \"$1\""]).arg(scratch.path()).arg(program).output();
-    let Some(output) = output
-        .ok()
-        .filter(|o| !String::from_utf8_lossy(&o.stderr).contains("unshare"))
-    else {
+    let loader = "/usr/lib64/ld-linux-x86-64.so.2";
+    let module = "/usr/lib/python3/dist-packages/xllamacpp/xllamacpp.abi3.so";
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--root"])
+        .arg(scratch.path())
+        .args([loader, "--list", module])
+        .output();
+    let refused = |o: &std::process::Output| String::from_utf8_lossy(&o.stderr).contains("unshare");
+    let Some(output) = output.ok().filter(|o| !refused(o)) else {
         println!("skipped: no user namespaces here");
         return;
     };
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("/opt/only/libgomp.so.1.0.0"), "{output:?}");
+    assert!(
+        text.contains("libgomp.so.1 => /opt/only/libgomp.so.1 "),
+        "{output:?}"
+    );
 }
 
 /// Bytecode of one file made alone equals that made after many others, and the guest's
@@ -274,6 +225,7 @@ fn real_bytecode_depends_on_its_source_alone() {
         key: crate::tool::key(&packages),
         minor: 13,
         directories: vec![path("usr/lib/python3.13")],
+        cache: false,
     };
     let open = || Tool::open(&bench.store, &packages);
     for module in [

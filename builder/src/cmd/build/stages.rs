@@ -163,6 +163,7 @@ fn guest_beside_tree(
         directory: &plan.directory,
         lock: &plan.lock,
         store: &ctx.store,
+        cache: plan.cache,
     };
     let unpack = || Built::from_lock(source);
     let (guest, built) = std::thread::scope(|scope| {
