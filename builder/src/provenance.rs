@@ -160,7 +160,7 @@ fn input(origin: &Origin) -> Input {
             version: None,
         },
         Origin::Bytecode { source } => input(source),
-        Origin::RecipeFile { .. } | Origin::Effect(_) | Origin::Guest => Input::default(),
+        Origin::RecipeFile { .. } | Origin::Effect(_) => Input::default(),
     }
 }
 

@@ -18,7 +18,6 @@ use cyclonedx_bom::models::metadata::Metadata;
 use cyclonedx_bom::models::property::{Properties, Property};
 use cyclonedx_bom::models::tool::{Tool, Tools};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::lock::{Lock, LockedPackage, Role};
 use crate::store::Digest;

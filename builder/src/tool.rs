@@ -339,17 +339,23 @@ mod tests {
 
     fn sample() -> Tree {
         let mut tree = Tree::new();
-        tree.insert(path("usr"), Entry::directory(0o700, Origin::Guest));
+        tree.insert(path("usr"), Entry::directory(0o700, Origin::Effect("test")));
         tree.insert(
             path("usr/f"),
-            Entry::file(0o4755, Content::new(b"x".to_vec()), Origin::Guest),
+            Entry::file(0o4755, Content::new(b"x".to_vec()), Origin::Effect("test")),
         );
-        tree.insert(path("usr/abs"), Entry::symlink(b"/usr/f", Origin::Guest));
+        tree.insert(
+            path("usr/abs"),
+            Entry::symlink(b"/usr/f", Origin::Effect("test")),
+        );
         tree.insert(
             path("usr/out"),
-            Entry::symlink(b"/etc/passwd", Origin::Guest),
+            Entry::symlink(b"/etc/passwd", Origin::Effect("test")),
         );
-        tree.insert(path("l"), Entry::symlink(b"../../usr", Origin::Guest));
+        tree.insert(
+            path("l"),
+            Entry::symlink(b"../../usr", Origin::Effect("test")),
+        );
         tree
     }
 

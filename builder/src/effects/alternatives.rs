@@ -80,7 +80,7 @@ mod tests {
         for at in ["usr/bin/mawk", "usr/bin/gawk", "usr/share/man/gawk.1"] {
             tree.insert(
                 path(at),
-                Entry::file(0o755, Content::new(Vec::new()), Origin::Guest),
+                Entry::file(0o755, Content::new(Vec::new()), Origin::Effect("test")),
             );
         }
         let awk = |path: &str, priority| Alternative {

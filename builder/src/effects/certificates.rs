@@ -58,7 +58,7 @@ mod tests {
             let at = path(&format!("usr/share/ca-certificates/{name}"));
             tree.insert(
                 at,
-                Entry::file(0o644, Content::new(body.into()), Origin::Guest),
+                Entry::file(0o644, Content::new(body.into()), Origin::Effect("test")),
             );
         }
         write(&mut tree).unwrap();

@@ -301,7 +301,7 @@ mod tests {
         let mut file = |at: &str, text: &str| {
             tree.insert(
                 path(at),
-                Entry::file(0o644, Content::new(text.into()), Origin::Guest),
+                Entry::file(0o644, Content::new(text.into()), Origin::Effect("test")),
             );
         };
         file("etc/ld.so.conf.d/b.conf", "/opt/b # comment\n");
@@ -311,7 +311,7 @@ mod tests {
         let mut file = |at: &str, text: &str| {
             tree.insert(
                 path(at),
-                Entry::file(0o644, Content::new(text.into()), Origin::Guest),
+                Entry::file(0o644, Content::new(text.into()), Origin::Effect("test")),
             );
         };
         file(

@@ -40,12 +40,12 @@ fn kernel(files: &[(&str, Vec<u8>)]) -> Tree {
     let mut tree = Tree::new();
     tree.insert(
         path("usr/lib/modules/6.1"),
-        Entry::directory(0o755, Origin::Guest),
+        Entry::directory(0o755, Origin::Effect("test")),
     );
     for (name, body) in files {
         tree.insert(
             path(name),
-            Entry::file(0o644, Content::new(body.clone()), Origin::Guest),
+            Entry::file(0o644, Content::new(body.clone()), Origin::Effect("test")),
         );
     }
     tree
@@ -177,7 +177,7 @@ fn select_knows_the_split_layout_and_refuses_two_kernels() {
     let mut tree = tree;
     tree.insert(
         path("usr/lib/modules/7.0"),
-        Entry::directory(0o755, Origin::Guest),
+        Entry::directory(0o755, Origin::Effect("test")),
     );
     assert!(matches!(select(&tree, &[]), Err(ModuleError::Releases(r)) if r == ["6.1", "7.0"]));
     assert!(matches!(

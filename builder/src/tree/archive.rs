@@ -200,23 +200,26 @@ mod tests {
         let mut tree = Tree::new();
         let shared = Content::new(b"hello".to_vec());
         let long = format!("d/{}/{}", "x".repeat(90), "y".repeat(90));
-        tree.insert(path("d"), Entry::directory(0o1777, Origin::Guest));
+        tree.insert(path("d"), Entry::directory(0o1777, Origin::Effect("test")));
         tree.insert(
             path(&format!("d/{}", "x".repeat(90))),
-            Entry::directory(0o755, Origin::Guest),
+            Entry::directory(0o755, Origin::Effect("test")),
         );
         tree.insert(
             path(&long),
-            Entry::file(0o4755, shared.clone(), Origin::Guest),
+            Entry::file(0o4755, shared.clone(), Origin::Effect("test")),
         );
-        tree.insert(path("e"), Entry::file(0o4755, shared, Origin::Guest));
+        tree.insert(
+            path("e"),
+            Entry::file(0o4755, shared, Origin::Effect("test")),
+        );
         tree.insert(
             path("l"),
-            Entry::symlink("t".repeat(150).as_bytes(), Origin::Guest),
+            Entry::symlink("t".repeat(150).as_bytes(), Origin::Effect("test")),
         );
         let owned = Entry {
             uid: 3_000_000,
-            ..Entry::file(0o600, Content::new(vec![1; 512]), Origin::Guest)
+            ..Entry::file(0o600, Content::new(vec![1; 512]), Origin::Effect("test"))
         };
         tree.insert(path("o"), owned);
         tree

@@ -200,7 +200,7 @@ impl Built {
         }
         warnings.extend(effects::after(&mut tree)?);
         hash_all(&tree);
-        let mut report = Report::of(&tree, &dropped, &parts.facts);
+        let mut report = Report::of(&tree, &kernel, &dropped, &parts.facts);
         report.warnings.extend(warnings);
         report.unmet_requirements = unmet_requirements(source.lock, &unmet);
         Ok(Built {

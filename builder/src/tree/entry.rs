@@ -70,8 +70,6 @@ pub(crate) enum Origin {
         /// What the source file came from.
         source: Box<Origin>,
     },
-    /// The guest itself (`cloister-init` and its configuration).
-    Guest,
 }
 
 impl Entry {
@@ -132,7 +130,6 @@ impl Origin {
             Origin::Input { sha256 } => format!("input {sha256}"),
             Origin::Effect(name) => format!("effect {name}"),
             Origin::Bytecode { source } => format!("bytecode of {}", source.label()),
-            Origin::Guest => "guest".to_owned(),
         }
     }
 }

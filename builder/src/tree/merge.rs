@@ -355,7 +355,6 @@ fn name_of(origin: &Origin) -> &str {
         Origin::RecipeFile { source } => source,
         Origin::Bytecode { source } => name_of(source),
         Origin::Input { .. } => "input",
-        Origin::Guest => "guest",
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) mod unpack;
 
 use std::collections::BTreeMap;
 
-pub(crate) use assemble::{Built, Source, TreeError};
+pub(crate) use assemble::{Built, Source};
 pub(crate) use content::Content;
 pub(crate) use entry::{Entry, MODE_MASK, Node, Origin};
 pub(crate) use path::{PathError, TreePath, show};
@@ -82,6 +82,7 @@ impl Tree {
     }
 
     /// Number of entries, the root directory not counted.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

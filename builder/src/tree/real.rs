@@ -171,12 +171,15 @@ fn real_loader_uses_our_cache() {
     let (at, entry) = tree.follow(&library).map(|(p, e)| (p, e.clone())).unwrap();
     tree.remove(&at);
     tree.remove(&library);
-    tree.insert(path("opt/only"), Entry::directory(0o755, Origin::Guest));
+    tree.insert(
+        path("opt/only"),
+        Entry::directory(0o755, Origin::Effect("test")),
+    );
     tree.insert(path("opt/only/libgomp.so.1.0.0"), entry);
     let conf = Content::new(b"/opt/only\n".to_vec());
     tree.insert(
         path("etc/ld.so.conf.d/only.conf"),
-        Entry::file(0o644, conf, Origin::Guest),
+        Entry::file(0o644, conf, Origin::Effect("test")),
     );
     let notes = crate::effects::after(&mut tree).unwrap();
     assert_eq!(

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::select::Dropped;
 use super::unpack::Facts;
-use super::{Node, Origin, Tree};
+use super::{KernelFiles, Node, Tree};
 
 /// How many of the largest files are listed.
 const LARGEST: usize = 20;
@@ -37,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) skipped_scripts: Vec<SkippedScript>,
     /// Requirements of wheels that the image does not meet.
     pub(crate) unmet_requirements: Vec<String>,
+    /// Kernel modules in load order.
+    pub(crate) modules: Vec<String>,
     /// Everything else worth a look.
     pub(crate) warnings: Vec<String>,
 }
@@ -75,11 +77,17 @@ pub(crate) struct SkippedScript {
 }
 
 impl Report {
-    /// Counts a finished tree.
-    pub(crate) fn of(tree: &Tree, dropped: &Dropped, facts: &[Facts]) -> Report {
+    /// Counts a finished tree; the kernel's files are not part of it.
+    pub(crate) fn of(
+        tree: &Tree,
+        kernel: &KernelFiles,
+        dropped: &Dropped,
+        facts: &[Facts],
+    ) -> Report {
         let mut report = Report {
             dropped_entries: dropped.entries,
             dropped_bytes: dropped.bytes,
+            modules: kernel.modules.iter().map(|m| m.name.clone()).collect(),
             ..Report::default()
         };
         let mut origins: BTreeMap<String, (u64, u64)> = BTreeMap::new();
@@ -146,19 +154,40 @@ fn skipped(facts: &Facts) -> impl Iterator<Item = SkippedScript> + use<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Content, Entry, path};
+    use crate::tree::{Content, Entry, Module, Origin, path};
+
+    fn kernel() -> KernelFiles {
+        let module = Module {
+            name: "erofs".into(),
+            file_name: "erofs.ko".into(),
+            content: Content::new(Vec::new()),
+            origin: Origin::Effect("test"),
+        };
+        KernelFiles {
+            release: "6".into(),
+            vmlinuz: Content::new(Vec::new()),
+            vmlinuz_origin: Origin::Effect("test"),
+            modules: vec![module],
+        }
+    }
 
     #[test]
     fn report_says_where_the_bytes_are() {
         let mut tree = Tree::new();
         let shared = Content::new(vec![0; 10]);
-        tree.insert(path("a"), Entry::file(0o644, shared.clone(), Origin::Guest));
-        tree.insert(path("b"), Entry::file(0o644, shared, Origin::Guest));
+        tree.insert(
+            path("a"),
+            Entry::file(0o644, shared.clone(), Origin::Effect("test")),
+        );
+        tree.insert(
+            path("b"),
+            Entry::file(0o644, shared, Origin::Effect("test")),
+        );
         tree.insert(
             path("c"),
             Entry::file(0o644, Content::new(vec![0; 30]), Origin::Effect("x")),
         );
-        tree.insert(path("d"), Entry::symlink(b"a", Origin::Guest));
+        tree.insert(path("d"), Entry::symlink(b"a", Origin::Effect("test")));
         let facts = Facts {
             name: "p".into(),
             skipped: vec![("postinst".into(), vec!["adduser x".into()])],
@@ -168,7 +197,8 @@ mod tests {
             unused: vec!["/none".into()],
             ..Dropped::default()
         };
-        let report = Report::of(&tree, &dropped, &[facts]);
+        let report = Report::of(&tree, &kernel(), &dropped, &[facts]);
+        assert_eq!(report.modules, ["erofs"]);
         assert_eq!(
             (
                 report.files,

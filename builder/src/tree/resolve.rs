@@ -83,7 +83,10 @@ mod tests {
     fn tree(links: &[(&str, &str)]) -> Tree {
         let mut tree = Tree::new();
         for (from, to) in links {
-            tree.insert(path(from), Entry::symlink(to.as_bytes(), Origin::Guest));
+            tree.insert(
+                path(from),
+                Entry::symlink(to.as_bytes(), Origin::Effect("test")),
+            );
         }
         tree
     }

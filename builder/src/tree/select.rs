@@ -112,7 +112,7 @@ mod tests {
             "usr/share/doc/a",
             "var",
         ] {
-            tree.insert(path(dir), Entry::directory(0o755, Origin::Guest));
+            tree.insert(path(dir), Entry::directory(0o755, Origin::Effect("test")));
         }
         for file in [
             "usr/bin/x",
@@ -121,7 +121,11 @@ mod tests {
         ] {
             tree.insert(
                 path(file),
-                Entry::file(0o644, Content::new(b"12345".to_vec()), Origin::Guest),
+                Entry::file(
+                    0o644,
+                    Content::new(b"12345".to_vec()),
+                    Origin::Effect("test"),
+                ),
             );
         }
         tree
