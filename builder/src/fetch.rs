@@ -188,18 +188,14 @@ impl Fetcher<'_> {
         let queue = Mutex::new(wanted.iter().enumerate().collect::<VecDeque<_>>());
         let results = Mutex::new((Vec::new(), Vec::new()));
         let threads = wanted.len().min(CONNECTIONS.max(jobs.get())).max(1);
+        // The guard must not live through the body: `while let` would keep it.
+        let next = || lock(&queue).pop_front();
         let work = || {
-            while let Some((at, item)) = lock(&queue).pop_front() {
+            while let Some((at, item)) = next() {
                 match self.one(item, task) {
                     Ok(came) => lock(&results).0.push((at, came)),
                     Err(error) => {
-                        if matches!(
-                            &error,
-                            FetchError::Store {
-                                source: StoreError::Full { .. },
-                                ..
-                            }
-                        ) {
+                        if is_full(&error) {
                             lock(&queue).clear();
                         }
                         lock(&results).1.push((at, error));
@@ -254,9 +250,12 @@ impl Fetcher<'_> {
                 Ok(bytes) => {
                     return finish(wanted, place, partial).map(|()| Came::Brought { bytes });
                 }
-                Err(error) if is_absent(&error) => last = last.or(Some(error)),
+                Err(error) if is_absent(&error) => {
+                    partial.discard();
+                    last = last.or(Some(error));
+                }
                 Err(error) => {
-                    if !matches!(&error, FetchError::Http { .. }) {
+                    if partial.length() == 0 || !matches!(&error, FetchError::Http { .. }) {
                         partial.discard();
                     }
                     if matches!(&error, FetchError::Store { .. }) {
@@ -443,6 +442,16 @@ fn is_absent(error: &FetchError) -> bool {
         FetchError::Read { source, .. } => source.kind() == ErrorKind::NotFound,
         _ => false,
     }
+}
+
+fn is_full(error: &FetchError) -> bool {
+    matches!(
+        error,
+        FetchError::Store {
+            source: StoreError::Full { .. },
+            ..
+        }
+    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -43,6 +43,7 @@ mod reproduce;
 mod sbom;
 mod source;
 mod store;
+mod suggest;
 mod superblock;
 mod tool;
 mod tree;

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use super::{CommandError, Context, ambient};
-use crate::fetch::{Came, Fetcher, Place, Wanted};
+use crate::digest::Digest;
+use crate::fetch::{Came, FetchError, Fetcher, Place, Wanted};
 use crate::lock::Lock;
-use crate::locking::{LockError, Locking, locate};
+use crate::locking::{Locking, locate};
 use crate::progress::size;
 use crate::recipe::Recipe;
 use crate::source::{Client, Locations, Settings};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Fill the store with everything a lock names
 #[derive(Debug, clap::Args)]
@@ -33,6 +34,50 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     let started = Instant::now();
     let (recipe, directory) = ctx.recipe(&args.recipe)?;
     let lock = Lock::load(&recipe, &directory)?;
+    let contents = contents(&recipe, &lock, args.from.as_deref());
+    let (missing, total) = missing(&contents, &ctx.store)?;
+    let came = bring(missing, &recipe, &lock, &args, ctx)?;
+    if let Some(to) = &args.to {
+        export(&contents, &ctx.store, to)?;
+    }
+    let moved: u64 = came.iter().map(moved).sum();
+    let seconds = started.elapsed().as_secs_f64();
+    if ctx.json {
+        let value = serde_json::json!({
+            "contents": contents.len(), "bytes": total, "brought": came.len(), "brought-bytes": moved,
+            "seconds": seconds, "store": ctx.store.dir(),
+        });
+        println!("{value:#}");
+    } else {
+        println!(
+            "{} contents, {}, in the store; {} brought ({}) in {seconds:.1} s",
+            contents.len(),
+            size(total),
+            came.len(),
+            size(moved)
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn moved(came: &Came) -> u64 {
+    match came {
+        Came::Present => 0,
+        Came::Brought { bytes } => *bytes,
+    }
+}
+
+/// Brings what is missing; asks the machine where to, only if something is.
+fn bring(
+    mut missing: Vec<Wanted>,
+    recipe: &Recipe,
+    lock: &Lock,
+    args: &Args,
+    ctx: &Context,
+) -> Result<Vec<Came>, CommandError> {
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
     let settings = Settings::collect(&args.locations, &ambient::environment())?;
     let client = Client::new(settings.certificates.as_deref())?;
     let locking = Locking {
@@ -45,122 +90,103 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
         progress: &ctx.progress,
         now: ambient::now(),
     };
-    let wanted = wanted(&locking, &recipe, &lock, args.from.as_deref())?;
-    let missing: u64 = wanted
-        .iter()
-        .filter(|item| !ctx.store.contains(&item.sha256))
-        .filter_map(|item| item.size)
-        .sum();
-    let task = ctx.progress.task("fetch", missing);
-    let came = locking.fetcher.all(&wanted, ctx.jobs, &task)?;
-    let moved: u64 = came
-        .iter()
-        .map(|came| {
-            if let Came::Brought { bytes } = came {
-                *bytes
-            } else {
-                0
-            }
-        })
-        .sum();
-    let brought = came
-        .iter()
-        .filter(|came| matches!(came, Came::Brought { .. }))
-        .count();
-    task.done(&format!(
-        "{brought} of {} contents brought, {}",
-        wanted.len(),
-        size(moved)
-    ));
-    if let Some(to) = &args.to {
-        export(&wanted, &ctx.store, to)?;
+    for item in &mut missing {
+        add_places(item, lock, &locking)?;
     }
-    let total: u64 = wanted.iter().filter_map(|item| item.size).sum();
-    if ctx.json {
-        let value = serde_json::json!({
-            "contents": wanted.len(), "bytes": total, "brought": brought, "brought-bytes": moved,
-            "seconds": started.elapsed().as_secs_f64(), "store": ctx.store.dir(),
-        });
-        println!("{value:#}");
-    } else {
-        let seconds = started.elapsed().as_secs_f64();
-        println!(
-            "{} contents, {}, in the store; {brought} brought ({}) in {seconds:.1} s",
-            wanted.len(),
-            size(total),
-            size(moved)
-        );
-    }
-    Ok(ExitCode::SUCCESS)
+    let bytes = missing.iter().filter_map(|item| item.size).sum();
+    let task = ctx.progress.task("fetch", bytes);
+    let came = locking.fetcher.all(&missing, ctx.jobs, &task)?;
+    let moved = came.iter().map(moved).sum();
+    task.done(&format!("{} contents, {}", came.len(), size(moved)));
+    Ok(came)
 }
 
-/// Every content of the lock, with its places.
-fn wanted(
-    locking: &Locking<'_>,
-    recipe: &Recipe,
-    lock: &Lock,
-    from: Option<&Path>,
-) -> Result<Vec<Wanted>, LockError> {
-    let store = locking.fetcher.store;
-    let from = from.and_then(|from| Store::open(from).ok());
-    let places = |sha256| {
-        from.iter()
-            .map(|from| Place::File(from.path(sha256)))
-            .collect::<Vec<_>>()
-    };
-    let mut all = Vec::new();
-    for package in &lock.packages {
-        let mut places = places(&package.sha256);
-        let url = |archive: &String| Place::Url(format!("{archive}/{}", package.path));
-        places.extend(locking.settings.archives.iter().map(url));
-        let (sha256, size) = (package.sha256, Some(package.size));
-        all.push(Wanted {
-            name: format!("{} {}", package.name, package.version),
+/// Every content of the lock and the recipe, with the places that are known without asking anybody.
+fn contents(recipe: &Recipe, lock: &Lock, from: Option<&Path>) -> Vec<Wanted> {
+    let wanted = |name: String, sha256: Digest, size: Option<u64>| {
+        let place = from.map(|from| Place::File(path_in(from, &sha256)));
+        Wanted {
+            name,
             sha256,
             size,
-            places,
-        });
-    }
-    if let Some(package) = all
-        .iter()
-        .find(|item| item.places.is_empty() && !store.contains(&item.sha256))
-    {
-        let _named = package;
-        locking.settings.archives()?;
-    }
-    for wheel in &lock.wheels {
-        let mut places = places(&wheel.sha256);
-        let found_beside = places
-            .iter()
-            .any(|place| matches!(place, Place::File(path) if path.exists()));
-        if !found_beside && store.open_verified(&wheel.sha256).is_err() {
-            places.extend(locate(locking, wheel)?);
-            if places.is_empty() {
-                return Err(crate::fetch::FetchError::Superseded {
-                    name: wheel.file.clone(),
-                    recipe: recipe.name.clone(),
-                }
-                .into());
-            }
+            places: place.into_iter().collect(),
         }
-        all.push(Wanted {
-            name: wheel.file.clone(),
-            sha256: wheel.sha256,
-            size: Some(wheel.size),
-            places,
-        });
+    };
+    let mut all: Vec<_> = lock
+        .packages
+        .iter()
+        .map(|p| wanted(format!("{} {}", p.name, p.version), p.sha256, Some(p.size)))
+        .collect();
+    all.extend(
+        lock.wheels
+            .iter()
+            .map(|wheel| wanted(wheel.file.clone(), wheel.sha256, Some(wheel.size))),
+    );
+    all.extend(recipe.inputs.iter().map(|input| {
+        let mut wanted = wanted(input.url.clone(), input.sha256, None);
+        wanted.places.push(Place::Url(input.url.clone()));
+        wanted
+    }));
+    all
+}
+
+/// Where a store has, or would have, a content.
+fn path_in(store: &Path, digest: &Digest) -> PathBuf {
+    let name = digest.to_string();
+    let shelf: String = name.chars().take(2).collect();
+    store.join("sha256").join(shelf).join(name)
+}
+
+/// Contents that the store lacks or has damaged, each once, and the size of all.
+fn missing(contents: &[Wanted], store: &Store) -> Result<(Vec<Wanted>, u64), CommandError> {
+    let (mut missing, mut total) = (Vec::<Wanted>::new(), 0);
+    for item in contents {
+        match store.open_verified(&item.sha256) {
+            Ok(file) => {
+                let length = file.metadata().map(|metadata| metadata.len());
+                total += item.size.or(length.ok()).unwrap_or_default();
+            }
+            Err(StoreError::Missing(_) | StoreError::Damaged { .. }) => {
+                total += item.size.unwrap_or_default();
+                if !missing.iter().any(|known| known.sha256 == item.sha256) {
+                    missing.push(item.clone());
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    for input in &recipe.inputs {
-        let mut places = places(&input.sha256);
-        places.push(Place::Url(input.url.clone()));
-        all.push(Wanted {
-            name: input.path.clone(),
-            sha256: input.sha256,
-            size: None,
-            places,
-        });
+    Ok((missing, total))
+}
+
+/// Adds the archives' and indexes' places of a content.
+fn add_places(item: &mut Wanted, lock: &Lock, locking: &Locking<'_>) -> Result<(), CommandError> {
+    if item
+        .places
+        .iter()
+        .any(|place| matches!(place, Place::File(path) if path.is_file()))
+    {
+        return Ok(());
     }
-    Ok(all)
+    let package = lock
+        .packages
+        .iter()
+        .find(|package| package.sha256 == item.sha256);
+    let wheel = lock.wheels.iter().find(|wheel| wheel.sha256 == item.sha256);
+    if let Some(package) = package {
+        let url = |archive: &String| Place::Url(format!("{archive}/{}", package.path));
+        item.places
+            .extend(locking.settings.archives()?.iter().map(url));
+    } else if let Some(wheel) = wheel {
+        item.places.extend(locate(locking, wheel)?);
+        if item.places.is_empty() {
+            return Err(FetchError::Superseded {
+                name: wheel.file.clone(),
+                recipe: lock.recipe.clone(),
+            }
+            .into());
+        }
+    }
+    Ok(())
 }
 
 /// Copies contents into the store at `to`.

@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::relation::{self, Relation};
 use crate::cmd::Hinted;
 use crate::digest::Digest;
+use crate::suggest::nearest;
 
 /// One binary package of an index.
 #[derive(Debug, Clone)]
@@ -116,14 +117,9 @@ impl Index {
         ids
     }
 
-    /// Names that differ from `name` by little, for a suggestion.
+    /// The package name that differs least from `name`, for a suggestion.
     pub(crate) fn near(&self, name: &str) -> Option<&str> {
-        let stem = name.trim_end_matches(|c: char| !c.is_ascii_alphabetic());
-        self.by_name
-            .range(stem.to_owned()..)
-            .next()
-            .map(|(found, _)| found.as_str())
-            .filter(|found| !stem.is_empty() && found.starts_with(stem))
+        nearest(name, self.by_name.keys().map(String::as_str))
     }
 }
 

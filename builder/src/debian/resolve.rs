@@ -202,20 +202,18 @@ impl<'a> Universe<'a> {
             return Ok(known);
         };
         for clause in package.requirements()? {
-            if let Some(excluded) = clause
-                .iter()
-                .find(|relation| self.exclude.contains(&relation.name))
-            {
-                self.left_out
-                    .borrow_mut()
-                    .entry(excluded.name.clone())
-                    .or_insert_with(|| package.name.clone());
-                continue;
-            }
-            let ids = clause
+            let mut ids: Vec<usize> = clause
                 .iter()
                 .flat_map(|relation| self.index.satisfying(relation))
                 .collect();
+            let found = ids.len();
+            ids.retain(|id| !self.is_excluded(*id));
+            if ids.is_empty()
+                && (found > 0 || clause.iter().any(|r| self.exclude.contains(&r.name)))
+            {
+                self.leave_out(&clause, package);
+                continue;
+            }
             let text = clause.iter().map(show).collect::<Vec<_>>().join(" | ");
             known
                 .requirements
@@ -225,6 +223,21 @@ impl<'a> Universe<'a> {
             self.constrain(id, &refused, &mut known.constrains);
         }
         Ok(known)
+    }
+
+    fn is_excluded(&self, id: usize) -> bool {
+        let package = self.index.get(id);
+        package.is_some_and(|package| self.exclude.contains(&package.name))
+    }
+
+    /// Records that nothing of `clause` is installed, although `package` needs it.
+    fn leave_out(&self, clause: &[Relation], package: &Package) {
+        let mut left_out = self.left_out.borrow_mut();
+        for relation in clause {
+            left_out
+                .entry(relation.name.clone())
+                .or_insert_with(|| package.name.clone());
+        }
     }
 
     /// A relation that nothing satisfies becomes an empty set of its first name, so that the solver can name it.
@@ -515,5 +528,23 @@ mod tests {
             ["a", "c"]
         );
         assert_eq!(found.left_out.get("b").map(String::as_str), Some("a"));
+    }
+    #[test]
+    fn resolve_goes_around_excluded_alternatives_and_providers() {
+        let index = index(&[
+            ("a", "1", "Depends: b | c, virtual"),
+            ("b", "1", ""),
+            ("c", "1", ""),
+            ("p", "1", "Provides: virtual"),
+            ("q", "1", "Provides: virtual"),
+        ]);
+        assert_eq!(
+            names(&index, &["a"], &["b", "p"]).unwrap(),
+            ["a=1", "c=1", "q=1"]
+        );
+        assert_eq!(
+            names(&index, &["a"], &["b", "c", "p", "q"]).unwrap(),
+            ["a=1"]
+        );
     }
 }

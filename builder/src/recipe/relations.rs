@@ -6,7 +6,8 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::check::{Mistakes, get, nearest, repeated, tables};
+use super::check::{Mistakes, get, repeated, tables};
+use crate::suggest::nearest;
 
 impl Mistakes {
     /// Checks how the parts of a recipe in `directory` fit together.
