@@ -9,4 +9,4 @@ mod resolve;
 
 pub(crate) use index::{Index, IndexError, Package};
 pub(crate) use release::{Release, ReleaseError, verify_release};
-pub(crate) use resolve::{Resolution, ResolveError, resolve};
+pub(crate) use resolve::{ResolveError, resolve};

@@ -207,13 +207,13 @@ fn read(
             found: codename,
         });
     }
-    if let Some(until) = fields.get("Valid-Until") {
-        if seconds("Valid-Until", until)? < now {
-            return Err(ReleaseError::Expired {
-                suite: suite.to_owned(),
-                until: until.clone(),
-            });
-        }
+    if let Some(until) = fields.get("Valid-Until")
+        && seconds("Valid-Until", until)? < now
+    {
+        return Err(ReleaseError::Expired {
+            suite: suite.to_owned(),
+            until: until.clone(),
+        });
     }
     let files = files(&field("SHA256")?).ok_or_else(|| ReleaseError::Field {
         suite: suite.to_owned(),

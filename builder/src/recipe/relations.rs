@@ -186,18 +186,15 @@ impl Mistakes {
             }
         }
         let exec = get(workload, "exec").and_then(|exec| exec.get_ref().as_array());
-        if let Some((program, span)) = exec.and_then(|exec| exec.iter().next()).and_then(text) {
-            if super::values::absolute_path(program).is_err() || program == "/" {
-                let hint = Some(
-                    "nothing searches a path in the guest; give the whole path of the program"
-                        .to_owned(),
-                );
-                self.add(
-                    span,
-                    format!("`guest.workload.exec`: program `{program}` is not an absolute path"),
-                    hint,
-                );
-            }
+        if let Some((program, span)) = exec.and_then(|exec| exec.iter().next()).and_then(text)
+            && (super::values::absolute_path(program).is_err() || program == "/")
+        {
+            let hint = "nothing searches a path in the guest; give the whole path of the program";
+            self.add(
+                span,
+                format!("`guest.workload.exec`: program `{program}` is not an absolute path"),
+                Some(hint.to_owned()),
+            );
         }
     }
 

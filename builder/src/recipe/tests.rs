@@ -129,87 +129,103 @@ error: `ROOT/recipes/small/recipe.toml` has 4 mistakes; nothing was done"#
     );
 }
 
+/// One mistake each: what of the good recipe becomes what, and what is said.
+const REPLACED: &[(&str, &str, &str)] = &[
+    (
+        "schema-version = 1",
+        "schema-version = 2",
+        "`schema-version` is 2, wanted 1",
+    ),
+    ("name = \"small\"\n", "", "key `name` is missing"),
+    (
+        "listen = 443",
+        "listen = \"443\"",
+        "`guest.listen` is a string, wanted a whole number",
+    ),
+    (
+        "listen = 443",
+        "listen = 70000",
+        "`guest.listen` is 70000, wanted a number from 1 to 65535",
+    ),
+    ("\"qemu-vtpm\"", "\"qemu-tpm\"", "did you mean `qemu-vtpm`?"),
+    (
+        "[\"a.asc\"]",
+        "[\"b.asc\"]",
+        "`base.keys`: `b.asc` is not in `ROOT/recipes/keys`",
+    ),
+    (
+        "[\"a.asc\"]",
+        "[]",
+        "`base.keys` is empty, wanted at least 1",
+    ),
+    (
+        "console=ttyS0",
+        "init=/bin/sh",
+        "the guest refuses other words",
+    ),
+    (
+        "\"files/run\"",
+        "\"files/gone\"",
+        "files/gone`: No such file",
+    ),
+    (
+        "\"files/run\"",
+        "\"../../../etc/passwd\"",
+        "wanted a relative path",
+    ),
+    ("\"files/run\"", "\"files\"", "is not a regular file"),
+    (
+        "exec = [\"/opt/run\"]",
+        "exec = [\"run\"]",
+        "program `run` is not an absolute path",
+    ),
+    (
+        "uid = 1000",
+        "uid = 0",
+        "`user.uid` is 0, wanted a number from 1 to 65532",
+    ),
+    (
+        "{ mode = \"dhcp\" }",
+        "{ mode = \"static\" }",
+        "key `guest.network.address` is missing",
+    ),
+    (
+        "[kernel]",
+        "[python]\ninterpreter = \"python3\"\nwheels = [\"a>=1\"]\nsite = \"/x\"\n[kernel]",
+        "wanted `name==version`",
+    ),
+    ("[kernel]", "[kernel", "has 1 mistake"),
+];
+
+/// The same by something added at the end.
+const ADDED: &[(&str, &str)] = &[
+    (
+        "\n[[user]]\nname = \"workload\"\nuid = 1\ngid = 1\nhome = \"/\"\n",
+        "`user.name` `workload` is used twice",
+    ),
+    (
+        "\n[disk]\nesp-mib = 1\n",
+        "`disk.esp-mib` is 1, wanted a number from 34 to 4096",
+    ),
+];
+
 #[test]
 fn single_mistakes_are_named() {
-    let replaced = |from: &str, to: &str| {
+    let replaced = REPLACED.iter().map(|(from, to, wanted)| {
         assert!(GOOD.contains(from), "{from}");
-        GOOD.replace(from, to)
-    };
-    for (text, wanted) in [
-        (
-            replaced("schema-version = 1", "schema-version = 2"),
-            "`schema-version` is 2, wanted 1",
-        ),
-        (replaced("name = \"small\"\n", ""), "key `name` is missing"),
-        (
-            replaced("listen = 443", "listen = \"443\""),
-            "`guest.listen` is a string, wanted a whole number",
-        ),
-        (
-            replaced("listen = 443", "listen = 70000"),
-            "`guest.listen` is 70000, wanted a number from 1 to 65535",
-        ),
-        (
-            replaced("\"qemu-vtpm\"", "\"qemu-tpm\""),
-            "did you mean `qemu-vtpm`?",
-        ),
-        (
-            replaced("[\"a.asc\"]", "[\"b.asc\"]"),
-            "`base.keys`: `b.asc` is not in `ROOT/recipes/keys`",
-        ),
-        (
-            replaced("[\"a.asc\"]", "[]"),
-            "`base.keys` is empty, wanted at least 1",
-        ),
-        (
-            replaced("console=ttyS0", "init=/bin/sh"),
-            "the guest refuses other words",
-        ),
-        (
-            replaced("\"files/run\"", "\"files/gone\""),
-            "files/gone`: No such file",
-        ),
-        (
-            replaced("\"files/run\"", "\"../../../etc/passwd\""),
-            "wanted a relative path",
-        ),
-        (
-            replaced("\"files/run\"", "\"files\""),
-            "is not a regular file",
-        ),
-        (
-            replaced("exec = [\"/opt/run\"]", "exec = [\"run\"]"),
-            "program `run` is not an absolute path",
-        ),
-        (
-            replaced("uid = 1000", "uid = 0"),
-            "`user.uid` is 0, wanted a number from 1 to 65532",
-        ),
-        (
-            replaced("{ mode = \"dhcp\" }", "{ mode = \"static\" }"),
-            "key `guest.network.address` is missing",
-        ),
-        (
-            replaced(
-                "[kernel]",
-                "[python]\ninterpreter = \"python3\"\nwheels = [\"a>=1\"]\nsite = \"/x\"\n[kernel]",
-            ),
-            "wanted `name==version`",
-        ),
-        (replaced("[kernel]", "[kernel"), "has 1 mistake"),
-        (
-            format!("{GOOD}\n[[user]]\nname = \"workload\"\nuid = 1\ngid = 1\nhome = \"/\"\n"),
-            "`user.name` `workload` is used twice",
-        ),
-        (
-            format!("{GOOD}\n[disk]\nesp-mib = 1\n"),
-            "`disk.esp-mib` is 1, wanted a number from 34 to 4096",
-        ),
-    ] {
+        (GOOD.replace(from, to), wanted)
+    });
+    let added = ADDED
+        .iter()
+        .map(|(text, wanted)| (format!("{GOOD}{text}"), wanted));
+    let mut checked = 0;
+    for (text, wanted) in replaced.chain(added) {
         let said = said(&text);
         assert!(said.contains(wanted), "wanted {wanted}, said {said}");
         assert!(said.contains("ROOT/recipes/small/recipe.toml:"), "{said}");
+        checked += 1;
     }
+    assert_eq!(checked, 18);
 }
 
 #[test]

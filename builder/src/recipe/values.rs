@@ -216,72 +216,80 @@ fn starts_with_letter(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// A form, texts that have it and texts that have not.
+    type Form = (
+        super::super::schema::Check,
+        &'static [&'static str],
+        &'static [&'static str],
+    );
+
+    const FORMS: &[Form] = &[
+        (recipe_name, &["demo", "vllm-h100"], &["", "Demo", "a/b"]),
+        (
+            debian_name,
+            &["libstdc++6", "python3.13-minimal"],
+            &["x", "libc6=2", "Lib", "-a"],
+        ),
+        (
+            wheel_pin,
+            &["a==1", "a_b==1.0+cpu"],
+            &["a", "a>=1", "a==", "a==1,b==2", "a===1"],
+        ),
+        (
+            interpreter,
+            &["python3", "python3.13"],
+            &["python", "python3.", "/usr/bin/python3"],
+        ),
+        (module, &["virtio_blk", "dm-verity"], &["", "a.ko", "a/b"]),
+        (
+            kernel_word,
+            &["console=ttyS0", "quiet", "panic=-1"],
+            &[
+                "init=/bin/sh",
+                "initrd=initrd",
+                "cloister.verity=00",
+                "console=",
+            ],
+        ),
+        (
+            absolute_path,
+            &["/", "/opt/x"],
+            &["opt", "/opt/../etc", "/opt//x", ""],
+        ),
+        (
+            host_path,
+            &["files/server.py"],
+            &["/etc/passwd", "../x", "a/../../x", ""],
+        ),
+        (
+            mode,
+            &["644", "0644", "4755"],
+            &["64", "0o644", "0888", "00644"],
+        ),
+        (user_name, &["workload", "_x"], &["", "Root", "1a"]),
+        (
+            url,
+            &["https://a.example/x"],
+            &["a.example", "ftp://a.example", "https://"],
+        ),
+        (ipv4, &["10.0.2.2"], &["10.0.2", "::1"]),
+        (
+            cidr,
+            &["10.0.2.15/24"],
+            &["10.0.2.15", "10.0.2.15/33", "10.0.2.15/24/1"],
+        ),
+        (variable_name, &["A", "_A1"], &["", "1A", "A-B"]),
+        (socket_name, &["http.sock"], &["", "a/b", ".hidden"]),
+        (
+            suite,
+            &["trixie", "sid", "bookworm-backports"],
+            &["", "Trixie", "a/b"],
+        ),
+    ];
+
     #[test]
     fn values_are_held_to_their_forms() {
-        let cases: &[(super::super::schema::Check, &[&str], &[&str])] = &[
-            (recipe_name, &["demo", "vllm-h100"], &["", "Demo", "a/b"]),
-            (
-                debian_name,
-                &["libstdc++6", "python3.13-minimal"],
-                &["x", "libc6=2", "Lib", "-a"],
-            ),
-            (
-                wheel_pin,
-                &["a==1", "a_b==1.0+cpu"],
-                &["a", "a>=1", "a==", "a==1,b==2", "a===1"],
-            ),
-            (
-                interpreter,
-                &["python3", "python3.13"],
-                &["python", "python3.", "/usr/bin/python3"],
-            ),
-            (module, &["virtio_blk", "dm-verity"], &["", "a.ko", "a/b"]),
-            (
-                kernel_word,
-                &["console=ttyS0", "quiet", "panic=-1"],
-                &[
-                    "init=/bin/sh",
-                    "initrd=initrd",
-                    "cloister.verity=00",
-                    "console=",
-                ],
-            ),
-            (
-                absolute_path,
-                &["/", "/opt/x"],
-                &["opt", "/opt/../etc", "/opt//x", ""],
-            ),
-            (
-                host_path,
-                &["files/server.py"],
-                &["/etc/passwd", "../x", "a/../../x", ""],
-            ),
-            (
-                mode,
-                &["644", "0644", "4755"],
-                &["64", "0o644", "0888", "00644"],
-            ),
-            (user_name, &["workload", "_x"], &["", "Root", "1a"]),
-            (
-                url,
-                &["https://a.example/x"],
-                &["a.example", "ftp://a.example", "https://"],
-            ),
-            (ipv4, &["10.0.2.2"], &["10.0.2", "::1"]),
-            (
-                cidr,
-                &["10.0.2.15/24"],
-                &["10.0.2.15", "10.0.2.15/33", "10.0.2.15/24/1"],
-            ),
-            (variable_name, &["A", "_A1"], &["", "1A", "A-B"]),
-            (socket_name, &["http.sock"], &["", "a/b", ".hidden"]),
-            (
-                suite,
-                &["trixie", "sid", "bookworm-backports"],
-                &["", "Trixie", "a/b"],
-            ),
-        ];
-        for (check, good, bad) in cases {
+        for (check, good, bad) in FORMS {
             good.iter()
                 .for_each(|text| assert_eq!(check(text), Ok(()), "{text}"));
             bad.iter()

@@ -21,7 +21,6 @@ use thiserror::Error;
 
 use crate::cmd::Hinted;
 pub(crate) use crate::digest::Digest;
-pub(crate) use gc::Collected;
 pub(crate) use partial::Partial;
 
 /// A content-addressed store in one directory.
@@ -252,11 +251,6 @@ impl Store {
 }
 
 impl StoreWriter {
-    /// Bytes written so far.
-    pub(crate) fn len(&self) -> u64 {
-        self.len
-    }
-
     /// Digest of the bytes written so far.
     pub(crate) fn digest(&self) -> Digest {
         Digest(self.hash.clone().finalize().into())

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::archive::{Archive, armour, key, sign, xz};
-use crate::{Bench, entries, ran};
+use crate::bench::{Bench, entries, ran};
 
 const APP: &str = "debian/pool/app_1.0-1_amd64.deb";
 const RELEASE: &str = "debian/dists/test/InRelease";

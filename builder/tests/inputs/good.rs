@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::bench::{Bench, entries};
 use crate::server::Fault;
-use crate::{Bench, entries};
 
 const APP: &str = "debian/pool/app_1.0-1_amd64.deb";
 
@@ -162,7 +162,7 @@ fn two_fetches_at_once_bring_each_content_once() {
         let both = [(); 2].map(|()| scope.spawn(|| bench.online(&["fetch", "small"])));
         both.map(|run| run.join().unwrap())
     });
-    ran.map(crate::Ran::ok);
+    ran.map(crate::bench::Ran::ok);
     assert!(bench.contents().iter().all(|(_, whole)| *whole));
     assert_eq!(bench.server.requests(APP).len(), 1);
 }
