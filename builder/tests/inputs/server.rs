@@ -114,9 +114,11 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         state.log.push((path.clone(), start));
         let fault = state.faults.get(&path).copied();
         match fault {
-            Some(Fault::CutOnce(_) | Fault::Busy(1)) => drop(state.faults.remove(&path)),
+            Some(Fault::CutOnce(_) | Fault::Busy(1)) => {
+                state.faults.remove(&path);
+            }
             Some(Fault::Busy(more)) => {
-                drop(state.faults.insert(path.clone(), Fault::Busy(more - 1)))
+                state.faults.insert(path.clone(), Fault::Busy(more - 1));
             }
             _ => {}
         }
