@@ -31,9 +31,9 @@ fi
 
 export CI="${CI:-1}"
 retry cargo fetch --locked
+cargo build --locked -p cloister
 # Unit tests on real packages read this store. A lock whose bytes are gone makes them say so, not fail.
-target/release/cloister fetch demo || echo "scripts/test.sh: going on without the packages of demo" >&2
+target/debug/cloister fetch demo || echo "scripts/test.sh: going on without the packages of demo" >&2
 export CLOISTER_STORE="${CLOISTER_STORE:-${XDG_CACHE_HOME:-$HOME/.cache}/cloister/store}"
 cargo test --workspace --exclude cloister-tests --locked
-cargo build --locked -p cloister
 CLOISTER_BIN="$PWD/target/debug/cloister" cargo test --locked -p cloister-tests --test it -- --test-threads=2 "$@"
