@@ -62,6 +62,15 @@ impl Guest {
             "the guest does not serve:\n{}",
             guest.text()
         );
+        let start = Instant::now();
+        while Peer::connect(guest.port).ask("GET", "/healthz", b"").status != 200 {
+            assert!(
+                start.elapsed() < BOOT_LIMIT,
+                "no workload:\n{}",
+                guest.text()
+            );
+            std::thread::sleep(Duration::from_millis(500));
+        }
         guest
     }
 
