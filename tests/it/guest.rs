@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::images::{self, Image};
+use crate::peer::Peer;
 use crate::program::{Said, cloister, repository, run};
 
 /// How long a guest may take from power-on to its last line under software emulation on a busy machine.
