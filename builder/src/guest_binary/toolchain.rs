@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -131,17 +132,16 @@ impl Toolchain {
             .unwrap_or_default()
             .to_owned();
         host_dependent.insert("cc".to_owned(), version);
-        for (option, names) in [
-            ("-print-file-name", LINKED.as_slice()),
-            ("-print-prog-name", &PROGRAMS),
-        ] {
-            for name in names {
-                let found = run("cc", &[&format!("{option}={name}")])?;
-                let path = locate(environment, found.trim_end())
-                    .ok_or_else(|| ToolchainError::Missing((*name).to_owned()))?;
-                host_dependent.insert((*name).to_owned(), sha256(&path, name)?);
-            }
-        }
+        let files = LINKED.iter().map(|name| ("-print-file-name", *name));
+        let programs = PROGRAMS.iter().map(|name| ("-print-prog-name", *name));
+        let wanted: Vec<_> = files.chain(programs).collect();
+        let found = wanted.par_iter().map(|(option, name)| {
+            let found = run("cc", &[&format!("{option}={name}")])?;
+            let path = locate(environment, found.trim_end());
+            let path = path.ok_or_else(|| ToolchainError::Missing((*name).to_owned()))?;
+            Ok(((*name).to_owned(), sha256(&path, name)?))
+        });
+        host_dependent.extend(found.collect::<Result<Vec<_>, ToolchainError>>()?);
         Ok(Self {
             rustc,
             host_dependent,
