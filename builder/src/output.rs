@@ -55,6 +55,18 @@ pub(crate) enum OutputError {
         /// Cause.
         source: io::Error,
     },
+    /// The disk is too small from the start.
+    #[error(
+        "disk of `{path}` has {free} bytes free, the build needs about {need}; nothing was changed"
+    )]
+    NoRoom {
+        /// Output directory.
+        path: PathBuf,
+        /// Bytes needed while building.
+        need: u64,
+        /// Bytes free.
+        free: u64,
+    },
     /// Any other failure.
     #[error("`{path}` could not be written")]
     Io {
@@ -67,7 +79,7 @@ pub(crate) enum OutputError {
 
 impl Hinted for OutputError {
     fn hint(&self) -> Option<String> {
-        let full = matches!(self, Self::Full { .. });
+        let full = matches!(self, Self::Full { .. } | Self::NoRoom { .. });
         full.then(|| "make room, or choose another disk with `--out DIR`".to_owned())
     }
 }
@@ -157,6 +169,23 @@ impl Staging<'_> {
             fs::create_dir_all(parent).map_err(|error| OutputError::new(parent, error))?;
         }
         Ok(path)
+    }
+
+    /// Refuses to go on when the disk has less than `need` bytes free: tools that meet a full disk half-way do not
+    /// all end by themselves.
+    pub(crate) fn require(&self, need: u64) -> Result<(), OutputError> {
+        let path = &self.directory.path;
+        let failed = |error: nix::Error| OutputError::new(path, error.into());
+        let disk = nix::sys::statvfs::statvfs(path.as_path()).map_err(failed)?;
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        if free < need {
+            return Err(OutputError::NoRoom {
+                path: path.clone(),
+                need,
+                free,
+            });
+        }
+        Ok(())
     }
 
     /// Writes a whole output.
@@ -329,6 +358,17 @@ mod tests {
         drop(staging);
         assert!(!partial.exists());
         assert!(directory.unchanged(&FINGERPRINT).is_some());
+    }
+
+    #[test]
+    fn more_bytes_than_the_disk_has_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = OutputDirectory::hold(dir.path(), || ()).unwrap();
+        let staging = directory.stage().unwrap();
+        assert!(staging.require(1).is_ok());
+        let error = staging.require(u64::MAX).unwrap_err();
+        assert!(matches!(error, OutputError::NoRoom { need: u64::MAX, .. }));
+        assert!(error.hint().unwrap().contains("--out"));
     }
 
     #[test]

@@ -31,6 +31,9 @@ use crate::{guest, initrd, sbom};
 /// Path of the UKI on the EFI system partition: the one that firmware starts without a boot entry.
 const BOOT_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
 
+/// Room for everything but the root, in bytes.
+const OTHER_OUTPUTS: u64 = 256 << 20;
+
 /// Makes every output of `plan` and says how long each stage took.
 pub(super) fn run(
     plan: &Plan,
@@ -187,6 +190,14 @@ fn write_root(
     ctx: &Context,
 ) -> Result<u64, CommandError> {
     let path = staging.path("root.erofs")?;
+    // The tool keeps a second copy of all contents while it works; afterwards `disk.raw` takes that room.
+    staging.require(
+        built
+            .report
+            .bytes
+            .saturating_mul(2)
+            .saturating_add(OTHER_OUTPUTS),
+    )?;
     let packages: Vec<_> = plan.lock.with_role(Role::Erofs).collect();
     let tool = Tool::open(&ctx.store, &packages)?;
     let parameters = Parameters {
