@@ -109,7 +109,6 @@ pub(crate) struct StoreWriter {
     store: Store,
     file: NamedTempFile,
     hash: Sha256,
-    len: u64,
 }
 
 impl Store {
@@ -178,7 +177,6 @@ impl Store {
             store: self.clone(),
             file,
             hash: Sha256::new(),
-            len: 0,
         })
     }
 
@@ -271,7 +269,6 @@ impl Write for StoreWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.file.write(bytes)?;
         self.hash.update(bytes.get(..n).unwrap_or(bytes));
-        self.len += n as u64;
         Ok(n)
     }
 
