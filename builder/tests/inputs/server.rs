@@ -90,15 +90,12 @@ impl Server {
     }
 }
 
-fn answer(mut stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+/// Path and first byte of a request.
+fn request(stream: &TcpStream) -> std::io::Result<(String, usize)> {
     let mut lines = BufReader::new(stream).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
-    let path = request
-        .split(' ')
-        .nth(1)
-        .unwrap_or_default()
-        .trim_start_matches('/')
-        .to_owned();
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    let path = path.trim_start_matches('/').to_owned();
     let mut start = 0;
     for line in lines {
         let line = line?.to_ascii_lowercase();
@@ -109,6 +106,11 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             break;
         }
     }
+    Ok((path, start))
+}
+
+fn answer(mut stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let (path, start) = request(stream)?;
     let (body, fault) = {
         let mut state = state.lock().unwrap();
         state.log.push((path.clone(), start));
