@@ -164,3 +164,105 @@ fn module_paths(modules: &[Module]) -> impl Iterator<Item = String> {
         .enumerate()
         .map(|(number, module)| format!("{MODULES}/{number:02}-{}", module.file_name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Content, Origin};
+
+    fn demo() -> Recipe {
+        toml::from_str(include_str!("../../recipes/demo/recipe.toml")).unwrap()
+    }
+
+    fn modules() -> Vec<Module> {
+        let module = |name: &str| Module {
+            name: name.to_owned(),
+            file_name: format!("{name}.ko.xz"),
+            content: Content::new(name.as_bytes().to_vec()),
+            origin: Origin::Effect("test"),
+        };
+        vec![module("dm_mod"), module("dm_verity")]
+    }
+
+    #[test]
+    fn configuration_of_demo_is_what_the_guest_reads() {
+        let encoded = configuration(&demo(), &modules(), 56108).unwrap();
+        let read = GuestConfiguration::parse(&encoded).unwrap();
+        assert_eq!(
+            read.modules,
+            [
+                "/cloister/modules/00-dm_mod.ko.xz",
+                "/cloister/modules/01-dm_verity.ko.xz"
+            ]
+        );
+        assert_eq!((read.root.data_blocks, read.listen), (56108, 443));
+        assert_eq!(
+            read.root.data,
+            Guid::derive("demo", Role::RootPartition).to_string()
+        );
+        assert_eq!((read.workload.uid, read.workload.memory_max), (1000, 0));
+        let members = members(b"init", &encoded, &[]);
+        assert_eq!(
+            members["cloister/guest.conf"],
+            Member::File {
+                mode: 0o644,
+                bytes: &encoded
+            }
+        );
+        assert_eq!(
+            members["init"],
+            Member::File {
+                mode: 0o755,
+                bytes: b"init"
+            }
+        );
+    }
+
+    #[test]
+    fn configuration_refuses_what_no_guest_understands() {
+        let with = |change: fn(&mut Recipe)| {
+            let mut recipe = demo();
+            change(&mut recipe);
+            configuration(&recipe, &[], 1).unwrap_err()
+        };
+        let error = with(|recipe| recipe.guest.workload.user = "nobody".to_owned());
+        assert!(matches!(error, GuestError::NoUser(name) if name == "nobody"));
+        let error = with(|recipe| recipe.guest.gpu = "h100".to_owned());
+        assert!(matches!(error, GuestError::Value { field: "gpu", .. }));
+        let error = with(|recipe| {
+            recipe.guest.network = recipe::Network::Static {
+                address: "10.0.2.15".to_owned(),
+                gateway: "10.0.2.2".to_owned(),
+            };
+        });
+        assert!(matches!(
+            error,
+            GuestError::Value {
+                field: "address",
+                ..
+            }
+        ));
+        let error = with(|recipe| recipe.guest.workload.memory_max_mib = u64::MAX);
+        assert!(matches!(error, GuestError::Memory(u64::MAX)));
+        let error = with(|recipe| recipe.guest.workload.exec = vec!["relative".to_owned()]);
+        assert!(matches!(error, GuestError::Configuration(_)));
+    }
+
+    #[test]
+    fn command_line_carries_the_root_hash_and_known_words_only() {
+        let line = command_line(&demo(), [0xab; 32]).unwrap();
+        assert_eq!(
+            line,
+            format!(
+                "console=ttyS0 loglevel=4 panic=-1 cloister.verity={}",
+                "ab".repeat(32)
+            )
+        );
+        let mut recipe = demo();
+        recipe.kernel.cmdline.push("init=/bin/sh".to_owned());
+        assert!(matches!(
+            command_line(&recipe, [0; 32]),
+            Err(GuestError::CommandLine(_))
+        ));
+    }
+}

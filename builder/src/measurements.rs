@@ -251,3 +251,66 @@ fn wrong(platform: &Platform, what: &'static str) -> MeasurementsError {
         what,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured<'a>(firmware: Option<&'a [u8]>) -> Measured<'a> {
+        Measured {
+            recipe: "demo",
+            uki: b"MZ",
+            kernel: b"kernel",
+            initrd: b"initrd",
+            cmdline: "quiet",
+            guest_configuration: b"",
+            gpu: "none",
+            model: "root",
+            firmware,
+        }
+    }
+
+    fn platform(name: &str) -> Platform {
+        Platform::load(name).unwrap()
+    }
+
+    #[test]
+    fn snp_needs_firmware_with_tables_and_a_sound_platform_file() {
+        let of =
+            |platform: &Platform, firmware| reference(platform, &measured(firmware)).unwrap_err();
+        let snp = platform("qemu-snp");
+        assert!(
+            matches!(of(&snp, None), MeasurementsError::NoFirmware(name) if name == "qemu-snp")
+        );
+        assert!(matches!(
+            of(&snp, Some(b"x")),
+            MeasurementsError::Firmware(_)
+        ));
+        let mut wrong = snp.clone();
+        wrong.snp.as_mut().unwrap().guest_policy = "30000".to_owned();
+        assert!(matches!(
+            of(&wrong, Some(b"x")),
+            MeasurementsError::Platform { .. }
+        ));
+        let mut wrong = snp.clone();
+        wrong.snp.as_mut().unwrap().id_block = true;
+        assert!(matches!(
+            of(&wrong, Some(b"x")),
+            MeasurementsError::Platform { .. }
+        ));
+        let mixed = Platform {
+            boot: BootMethod::Uki,
+            ..snp
+        };
+        assert!(matches!(
+            of(&mixed, None),
+            MeasurementsError::Platform { .. }
+        ));
+    }
+
+    #[test]
+    fn vtpm_refuses_what_is_no_uki() {
+        let error = reference(&platform("qemu-vtpm"), &measured(None)).unwrap_err();
+        assert!(matches!(error, MeasurementsError::Uki(_)));
+    }
+}
