@@ -169,6 +169,7 @@ fn compile(
     options: &Options<'_>,
     report: &dyn Fn(&str),
 ) -> Result<(), GuestBinaryError> {
+    forget_own_crates(target)?;
     let mut command = cargo(repository, target, toolchain, options);
     let start = |source| ToolchainError::Start {
         program: "cargo".to_owned(),
@@ -190,6 +191,21 @@ fn compile(
     Err(GuestBinaryError::Compile(
         last.into_iter().skip(skip).collect::<Vec<_>>().join("\n"),
     ))
+}
+
+/// Makes cargo compile our own crates again: it judges them by time stamps, which a copied or restored source tree
+/// need not move forward. Dependencies are immutable and stay.
+fn forget_own_crates(target: &Path) -> Result<(), GuestBinaryError> {
+    let folder = target.join(TARGET).join("release/.fingerprint");
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for name in sources::names(&folder)? {
+        if name.starts_with("cloister-") {
+            std::fs::remove_dir_all(folder.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// The compiler's command line and whole environment.

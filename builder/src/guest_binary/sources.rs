@@ -144,8 +144,9 @@ fn walk(repository: &Path, path: &str, files: &mut BTreeSet<String>) -> Result<(
     Ok(())
 }
 
+/// Names of everything in a folder.
 #[expect(clippy::disallowed_methods, reason = "the names go into a sorted set")]
-fn names(folder: &Path) -> io::Result<BTreeSet<String>> {
+pub(super) fn names(folder: &Path) -> io::Result<BTreeSet<String>> {
     let entries = std::fs::read_dir(folder)?;
     entries
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
