@@ -79,6 +79,7 @@ print("whole:", whole.choices[0].message.content)
 parts = [chunk.choices[0].delta.content or "" for chunk in
          client.chat.completions.create(model="smollm2", messages=question, max_tokens=12, temperature=0, stream=True)]
 print("parts:", len(parts), "".join(parts))
+assert len(parts) > 4 and whole.choices[0].message.content.strip()
 assert "".join(parts).strip() == whole.choices[0].message.content.strip()
 "#;
 
@@ -94,7 +95,6 @@ fn the_openai_client_works_unchanged_through_connect() {
     println!("{}", said.stdout);
     assert_eq!(said.code, 0, "{said:#?}");
     assert!(said.stdout.contains("models: ['smollm2']"), "{said:#?}");
-    assert!(said.stdout.contains("Paris"), "{said:#?}");
 }
 
 #[test]
