@@ -49,7 +49,12 @@ pub(crate) fn probe() -> &'static Guest {
 /// The demo's guest, shared by tests that do not harm it.
 pub(crate) fn demo() -> &'static Guest {
     static GUEST: OnceLock<Guest> = OnceLock::new();
-    GUEST.get_or_init(|| Guest::serving(images::demo()))
+    GUEST.get_or_init(|| {
+        let guest = Guest::serving(images::demo());
+        // llama.cpp's own word for a loaded model; `/healthz` says only that the workload accepts connections.
+        guest.answers("/health");
+        guest
+    })
 }
 
 impl Guest {
@@ -63,16 +68,17 @@ impl Guest {
             "the guest does not serve:\n{}",
             guest.text()
         );
+        guest.answers("/healthz");
+        guest
+    }
+
+    /// Waits until the guest answers a GET of `path` with 200.
+    fn answers(&self, path: &str) {
         let start = Instant::now();
-        while Peer::connect(guest.port).ask("GET", "/healthz", b"").status != 200 {
-            assert!(
-                start.elapsed() < BOOT_LIMIT,
-                "no workload:\n{}",
-                guest.text()
-            );
+        while Peer::connect(self.port).ask("GET", path, b"").status != 200 {
+            assert!(start.elapsed() < BOOT_LIMIT, "no {path}:\n{}", self.text());
             std::thread::sleep(Duration::from_millis(500));
         }
-        guest
     }
 
     /// Boots the disk in `out` with `cloister boot`.
