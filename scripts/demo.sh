@@ -4,30 +4,26 @@
 set -eu
 cd "$(dirname "$0")/.."
 say() { printf '\n== %s\n' "$*"; }
-port=${PORT:-8443}
-scratch=$(mktemp -d)
-boot=
+retry() { for pause in 5 15 30; do "$@" && return; sleep "$pause"; done; "$@"; }
 finish() {
     [ -z "$boot" ] || { kill "$boot" 2>/dev/null && wait "$boot" || true; }
     rm -rf "$scratch"
 }
+port=${PORT:-8443} recipe=demo boot= scratch=$(mktemp -d)
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-command -v cargo >/dev/null || { echo "error: cargo is missing" >&2; echo "hint: install Rust with rustup" >&2; exit 2; }
-root=; [ "$(id -u)" = 0 ] || root=sudo
+command -v cargo >/dev/null || { echo "error: cargo is missing: install Rust with rustup" >&2; exit 2; }
 if ! { command -v qemu-system-x86_64 && command -v swtpm && ls /usr/share/OVMF/OVMF_CODE_4M.fd; } >/dev/null 2>&1; then
     say "installing qemu-system-x86, ovmf, swtpm"
-    for try in 1 2 3; do
-        $root apt-get -qq update && DEBIAN_FRONTEND=noninteractive $root apt-get -qq install -y --no-install-recommends \
-            qemu-system-x86 ovmf swtpm >/dev/null && break
-        [ "$try" = 3 ] && exit 2 || sleep 5
-    done
+    root=; [ "$(id -u)" = 0 ] || root=sudo
+    retry $root apt-get -qq update
+    retry $root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends qemu-system-x86 ovmf swtpm
 fi
 
 say "compiling cloister"
-cargo build --release --locked -p cloister
-cloister=target/release/cloister recipe=demo
+retry cargo build --release --locked -p cloister
+cloister=target/release/cloister
 
 say "fetching the locked inputs"
 if ! $cloister fetch $recipe; then
@@ -38,15 +34,14 @@ if ! $cloister fetch $recipe; then
 fi
 
 say "building"
-out=$scratch/out
-$cloister build "$recipe" --out "$out"
+$cloister build "$recipe" --out "$scratch/out"
 say "measurements, before it ever boots"
-cat "$out/measurements/qemu-vtpm.json"
+cat "$scratch/out/measurements/qemu-vtpm.json"
 
-say "booting, verifying and asking"
-$cloister boot "$recipe" --out "$out" --port "$port" >"$scratch/console" & boot=$!
-guest="https://127.0.0.1:$port --expect $out/measurements/qemu-vtpm.json"
-$cloister verify $guest --wait 240 || { tail -n 20 "$scratch/console" >&2; exit 1; }
+say "booting and verifying"
+$cloister boot "$recipe" --out "$scratch/out" --port "$port" >"$scratch/console" & boot=$!
+set -- "https://127.0.0.1:$port" --expect "$scratch/out/measurements/qemu-vtpm.json" --wait 300
+$cloister verify "$@" || { tail -n 20 "$scratch/console" >&2; exit 1; }
 question="What is the capital of France?"
 say "$question"
-$cloister connect $guest --ask "$question"
+$cloister connect "$@" --ask "$question"
