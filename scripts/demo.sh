@@ -42,6 +42,6 @@ say "booting and verifying"
 $cloister boot "$recipe" --out "$scratch/out" --port "$port" >"$scratch/console" & boot=$!
 set -- "https://127.0.0.1:$port" --expect "$scratch/out/measurements/qemu-vtpm.json" --wait 300
 $cloister verify "$@" || { tail -n 20 "$scratch/console" >&2; exit 1; }
-question="What is the capital of France?"
+question="Which city is the capital of France?"
 say "$question"
 $cloister connect "$@" --ask "$question"

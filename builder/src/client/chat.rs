@@ -76,6 +76,8 @@ pub(crate) async fn ask(
 fn request(question: &str) -> Request<RequestBody> {
     let body = serde_json::json!({
         "stream": true,
+        // The likeliest word each time: the same question gets the same answer.
+        "temperature": 0,
         "messages": [{ "role": "user", "content": question }],
     });
     let body = Full::from(body.to_string()).map_err(|never| match never {});
