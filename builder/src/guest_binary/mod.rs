@@ -9,6 +9,7 @@
 mod sources;
 mod toolchain;
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -132,12 +133,8 @@ pub(crate) fn build(
     report: &dyn Fn(&str),
 ) -> Result<Vec<u8>, GuestBinaryError> {
     let key = inputs.key(options.epoch);
-    if options.cache
-        && let Some(known) = store
-            .derived(KIND, &key)
-            .filter(|known| store.contains(known))
-    {
-        return Ok(store.read(&known)?);
+    if let Some(bytes) = known(store, &key, options.cache)? {
+        return Ok(bytes);
     }
     let scratch = store.scratch()?;
     let target = if options.cache {
@@ -145,11 +142,29 @@ pub(crate) fn build(
     } else {
         scratch.path().to_path_buf()
     };
+    // One compilation at a time in a folder: another process may have been compiling the same while we waited.
+    let _turn = turn(&target)?;
+    if let Some(bytes) = known(store, &key, options.cache)? {
+        return Ok(bytes);
+    }
     compile(repository, &target, &inputs.toolchain, options, report)?;
     let bytes = std::fs::read(target.join(TARGET).join("release/cloister-init"))?;
     let digest = store.put(&bytes)?;
     store.set_derived(KIND, &key, &digest)?;
     Ok(bytes)
+}
+
+/// A result that the store has already.
+fn known(store: &Store, key: &Digest, cache: bool) -> Result<Option<Vec<u8>>, GuestBinaryError> {
+    let digest = store.derived(KIND, key).filter(|_| cache);
+    Ok(digest.map(|digest| store.read(&digest)).transpose()?)
+}
+
+/// Waits until nobody else compiles in `target`; the turn ends when the file is closed.
+fn turn(target: &Path) -> Result<File, GuestBinaryError> {
+    let file = File::create(target.join("turn"))?;
+    file.lock()?;
+    Ok(file)
 }
 
 /// Where compiled dependencies are kept for the next time.
