@@ -114,7 +114,7 @@ fn without_a_tpm(disk: &Path) -> (Vec<OsString>, u16) {
         "-cpu",
         "max,-cx16",
         "-smp",
-        "2",
+        "1",
         "-m",
         "1024",
         "-drive",
