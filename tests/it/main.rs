@@ -13,47 +13,35 @@
 //! | [`end_to_end`] | a recipe becomes a verified answer of a language model, through the real OpenAI client |
 //!
 //! What they share: [`program`] runs `cloister`, [`images`] builds each image once, [`guest`] boots, [`disk`] alters
-//! images, [`peer`] speaks TLS without verifying. `CLOISTER_BIN` names the program; default `target/release/cloister`.
+//! images, [`peer`] speaks TLS without verifying, [`impostor`] has a valid leaf of its own. `CLOISTER_BIN` names the program; default `target/release/cloister`.
 
-#[cfg(test)]
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
-#[cfg(test)]
 mod boot;
-#[cfg(test)]
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
-#[cfg(test)]
 mod disk;
-#[cfg(test)]
 #[cfg(test)]
 mod end_to_end;
 #[cfg(test)]
-#[cfg(test)]
 mod guest;
-#[cfg(test)]
 #[cfg(test)]
 mod images;
 #[cfg(test)]
+mod impostor;
 #[cfg(test)]
 mod measure_oracle;
 #[cfg(test)]
-#[cfg(test)]
 mod peer;
-#[cfg(test)]
 #[cfg(test)]
 mod program;
 #[cfg(test)]
-#[cfg(test)]
 mod ratls;
-#[cfg(test)]
 #[cfg(test)]
 mod reproducible;
 #[cfg(test)]
-#[cfg(test)]
 mod tamper;
-#[cfg(test)]
 #[cfg(test)]
 mod workload;

@@ -175,8 +175,9 @@ fn a_man_in_the_middle_with_the_guests_evidence_under_its_own_key_is_rejected() 
         .tbs_certificate;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
     let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-    params.not_before = time_of(genuine.validity.not_before);
-    params.not_after = time_of(genuine.validity.not_after);
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + genuine.validity.not_before.to_unix_duration();
+    params.not_after = epoch + genuine.validity.not_after.to_unix_duration();
     params.distinguished_name = rcgen::DistinguishedName::new();
     let evidence = genuine
         .extensions
@@ -213,9 +214,26 @@ fn a_man_in_the_middle_with_the_guests_evidence_under_its_own_key_is_rejected() 
     assert_eq!(said.code, 1, "{said:#?}");
 }
 
-fn time_of(time: x509_cert::time::Time) -> time::OffsetDateTime {
-    let seconds = i64::try_from(time.to_unix_duration().as_secs()).expect("a time");
-    time::OffsetDateTime::from_unix_timestamp(seconds).expect("a time")
+#[test]
+fn a_man_in_the_middle_with_a_valid_leaf_of_its_own_is_rejected_for_the_session_it_relays() {
+    let port = crate::impostor::start(guest::probe().port);
+    let url = format!("https://127.0.0.1:{port}");
+    let expected = images::probe().expected();
+    let words = ["verify", &url, "--json", "--expect"].map(std::ffi::OsStr::new);
+    let said = run(words.into_iter().chain([expected.as_os_str()]));
+    assert_eq!(said.code, 1, "{said:#?}");
+    let verdict: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    assert_eq!(
+        verdict["leaf"]["accepted"], true,
+        "the leaf alone proves too little: {verdict:#}"
+    );
+    let checks = verdict["session"]["checks"].as_array().expect("checks");
+    let failed: Vec<&serde_json::Value> = checks
+        .iter()
+        .filter(|check| check["outcome"] == "fail")
+        .collect();
+    assert_eq!(failed.len(), 1, "{failed:#?}");
+    assert_eq!(failed[0]["name"], "binding");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
@@ -194,7 +195,8 @@ async fn start_tpm(state: &Path, socket: &Path) -> Result<Child, QemuError> {
         .arg(format!("dir={}", state.display()))
         .arg("--ctrl")
         .arg(format!("type=unixio,path={}", socket.display()))
-        .stdout(Stdio::null());
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped()); // it tells of ordinary things, so it is heard only when it fails
     let mut child = spawn(SWTPM, &mut command)?;
     let ready = async {
         loop {
@@ -202,7 +204,7 @@ async fn start_tpm(state: &Path, socket: &Path) -> Result<Child, QemuError> {
                 return Ok(());
             }
             match child.try_wait() {
-                Ok(Some(status)) => return Err(format!("it ended with {status}")),
+                Ok(Some(status)) => return Err(last_words(&mut child, status).await),
                 Ok(None) => sleep(Duration::from_millis(10)).await,
                 Err(error) => return Err(error.to_string()),
             }
@@ -215,6 +217,15 @@ async fn start_tpm(state: &Path, socket: &Path) -> Result<Child, QemuError> {
             reason: format!("nothing after {} s", TPM_LIMIT.as_secs()),
         }),
     }
+}
+
+/// How a program ended, and what it said.
+async fn last_words(child: &mut Child, status: ExitStatus) -> String {
+    let mut said = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        stderr.read_to_string(&mut said).await.ok();
+    }
+    format!("it ended with {status}: {}", said.trim())
 }
 
 fn spawn(program: &'static str, command: &mut Command) -> Result<Child, QemuError> {
