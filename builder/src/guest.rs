@@ -177,7 +177,7 @@ mod tests {
     fn modules() -> Vec<Module> {
         let module = |name: &str| Module {
             name: name.to_owned(),
-            file_name: format!("{name}.ko.xz"),
+            file_name: format!("{name}.ko"),
             content: Content::new(name.as_bytes().to_vec()),
             origin: Origin::Effect("test"),
         };
@@ -191,8 +191,8 @@ mod tests {
         assert_eq!(
             read.modules,
             [
-                "/cloister/modules/00-dm_mod.ko.xz",
-                "/cloister/modules/01-dm_verity.ko.xz"
+                "/cloister/modules/00-dm_mod.ko",
+                "/cloister/modules/01-dm_verity.ko"
             ]
         );
         assert_eq!((read.root.data_blocks, read.listen), (56108, 443));

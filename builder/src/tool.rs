@@ -6,11 +6,13 @@
 //! file is compared with the list that was kept when it was unpacked. The environment is empty but
 //! for what the caller gives; no namespace is made yet (docs/adr/0020-tools-from-the-store.md).
 
+mod run;
+
 use std::fs::{self, Permissions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -33,8 +35,6 @@ const UNNEEDED: [&str; 4] = [
     "usr/share/locale",
     "usr/share/info",
 ];
-/// Bytes of a failed program's standard error that are kept: the last ones.
-const STDERR_KEPT: usize = 8192;
 
 /// An unpacked closure of packages.
 #[derive(Debug, Clone)]
@@ -86,6 +86,14 @@ pub(crate) enum ToolError {
         /// The end of what it wrote to standard error.
         stderr: String,
     },
+    /// The program stopped working without ending: it used no processor time any more.
+    #[error("locked program `{program}` hung: {seconds} s without using the processor")]
+    Hung {
+        /// The program.
+        program: String,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// Talking to the program failed though it ended well.
     #[error("locked program `{program}` did not read its input")]
     Input {
@@ -105,6 +113,10 @@ impl Hinted for ToolError {
             Self::NoProgram(_) => {
                 Some("name the package that holds it in the recipe's `[tools]`".to_owned())
             }
+            Self::Hung { .. } => Some(
+                "see whether the disks of the store and of the output are full: some programs wait for ever then"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -163,63 +175,6 @@ impl Tool {
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC0");
         Ok(command)
-    }
-
-    /// Runs `command` (made by [`Tool::command`] for `program`) in an empty scratch directory,
-    /// feeds it and returns its standard output.
-    pub(crate) fn run(
-        store: &Store,
-        program: &str,
-        mut command: Command,
-        feed: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
-    ) -> Result<Vec<u8>, ToolError> {
-        let scratch = store.scratch()?;
-        command
-            .current_dir(scratch.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let start = |source| ToolError::Start {
-            program: program.to_owned(),
-            source,
-        };
-        let mut child = command.spawn().map_err(start)?;
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (fed, output, errors) = std::thread::scope(|scope| {
-            let errors = scope.spawn(move || stderr.map(last_bytes).unwrap_or_default());
-            let fed = scope.spawn(move || match stdin {
-                Some(pipe) => {
-                    let mut pipe = io::BufWriter::with_capacity(1 << 16, pipe);
-                    feed(&mut pipe).and_then(|()| pipe.flush())
-                }
-                None => Ok(()),
-            });
-            let mut output = Vec::new();
-            let read = stdout.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut output));
-            let fed = fed
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the feeding thread ended early")));
-            (
-                fed.and(read.map(|_| ())),
-                output,
-                errors.join().unwrap_or_default(),
-            )
-        });
-        let status = child.wait().map_err(start)?;
-        if !status.success() {
-            let stderr = String::from_utf8_lossy(&errors).trim().to_owned();
-            return Err(ToolError::Failed {
-                program: program.to_owned(),
-                status,
-                stderr,
-            });
-        }
-        fed.map_err(|source| ToolError::Input {
-            program: program.to_owned(),
-            source,
-        })?;
-        Ok(output)
     }
 
     /// Writes `tree` to a scratch directory and gives it its name when it is whole.
@@ -317,21 +272,6 @@ fn inside(tree: &Tree, link: &TreePath) -> Option<PathBuf> {
     Some(relative)
 }
 
-/// Reads to the end and keeps the last bytes.
-fn last_bytes(mut pipe: impl Read) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(read) = pipe.read(&mut buffer) {
-        if read == 0 {
-            break;
-        }
-        kept.extend_from_slice(buffer.get(..read).unwrap_or_default());
-        let surplus = kept.len().saturating_sub(STDERR_KEPT);
-        kept.drain(..surplus);
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,25 +329,6 @@ mod tests {
         tool.unpack(&store, &tree).unwrap();
         assert!(tool.is_whole(list.as_bytes()), "a damaged copy is replaced");
         assert!(!tool.is_whole(b""));
-    }
-
-    #[test]
-    fn run_reports_the_end_of_standard_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        let shell = |script: &str| {
-            let mut command = Command::new("/bin/sh");
-            command.args(["-c", script]);
-            command
-        };
-        let output = Tool::run(&store, "sh", shell("cat"), |out| {
-            out.write_all(&[b'a'; 200_000])
-        })
-        .unwrap();
-        assert_eq!(output.len(), 200_000);
-        let error =
-            Tool::run(&store, "sh", shell("echo no space >&2; exit 3"), |_| Ok(())).unwrap_err();
-        assert!(matches!(error, ToolError::Failed { stderr, .. } if stderr == "no space"));
     }
 
     #[test]

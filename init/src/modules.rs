@@ -1,15 +1,9 @@
-//! Kernel modules: the measured list, loaded in its order.
-//!
-//! `.ko.xz` and `.ko.zst` go to the kernel as they are (`CONFIG_MODULE_DECOMPRESS`); PID 1 carries
-//! no decompressor.
+//! Kernel modules: the measured list of uncompressed files, loaded in its order.
 
 use std::fs::File;
 
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
-
-/// `MODULE_INIT_COMPRESSED_FILE` of Linux `include/uapi/linux/module.h`.
-const COMPRESSED: ModuleInitFlags = ModuleInitFlags::from_bits_retain(4);
 
 /// A module that did not load.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +25,7 @@ pub fn load(modules: &[String]) -> Result<(), ModuleError> {
             source,
         };
         let file = File::open(path).map_err(refused)?;
-        match finit_module(&file, c"", flags(path)) {
+        match finit_module(&file, c"", ModuleInitFlags::empty()) {
             Ok(()) | Err(Errno::EEXIST | Errno::ENODEV) => {}
             Err(errno) => return Err(refused(errno.into())),
         }
@@ -39,23 +33,9 @@ pub fn load(modules: &[String]) -> Result<(), ModuleError> {
     Ok(())
 }
 
-fn flags(path: &str) -> ModuleInitFlags {
-    if path.ends_with(".ko") {
-        ModuleInitFlags::empty()
-    } else {
-        COMPRESSED
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn compressed_modules_are_marked_as_such() {
-        assert_eq!(flags("/m/a.ko").bits(), 0);
-        assert_eq!(flags("/m/a.ko.xz").bits(), 4);
-    }
 
     #[test]
     fn load_names_the_missing_module() {

@@ -4,7 +4,10 @@
 //! `lib/modules/<release>` (to 6.x), and `usr/lib/modules/<release>/vmlinuz` with the modules in
 //! another package (from 7.x). Hard dependencies come from `modules.dep` where a package ships
 //! one, else from the modules' own `.modinfo`; soft dependencies always from `.modinfo`. Spec:
-//! modprobe.d(5) (softdep), depmod(8). Nothing is decompressed but to look into it.
+//! modprobe.d(5) (softdep), depmod(8).
+//!
+//! Modules leave here uncompressed: the initrd around them is compressed, and the kernel unpacks it once and
+//! faster than one `.xz` after the other.
 
 mod info;
 mod near;
@@ -13,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use crate::tree::{KernelFiles, Module, Tree, TreePath, show};
+use crate::tree::{Content, KernelFiles, Module, Tree, TreePath, show};
 use info::Info;
 pub(crate) use info::InfoError;
 
@@ -207,10 +210,7 @@ impl Kernel {
         self.depends = Some(depends.collect());
     }
 
-    fn image(
-        &self,
-        tree: &Tree,
-    ) -> Result<(crate::tree::Content, crate::tree::Origin), ModuleError> {
+    fn image(&self, tree: &Tree) -> Result<(Content, crate::tree::Origin), ModuleError> {
         let release = &self.release;
         let places = [
             format!("boot/vmlinuz-{release}"),
@@ -225,7 +225,8 @@ impl Kernel {
             })
     }
 
-    fn info(&self, tree: &Tree, name: &str) -> Result<Info, ModuleError> {
+    /// The ELF file of a module.
+    fn elf(&self, tree: &Tree, name: &str) -> Result<Vec<u8>, ModuleError> {
         let unreadable = |source| ModuleError::Unreadable {
             name: name.to_owned(),
             source,
@@ -240,7 +241,14 @@ impl Kernel {
             .and_then(|e| e.content())
             .ok_or(InfoError::NoFile)
             .map_err(unreadable)?;
-        Info::read(path.file_name(), content.bytes()).map_err(unreadable)
+        info::plain(path.file_name(), content.bytes()).map_err(unreadable)
+    }
+
+    fn info(&self, name: &str, elf: &[u8]) -> Result<Info, ModuleError> {
+        Info::read(elf).map_err(|source| ModuleError::Unreadable {
+            name: name.to_owned(),
+            source,
+        })
     }
 
     fn has_builtin(&self, name: &str) -> bool {
@@ -253,7 +261,7 @@ impl Kernel {
         let found: Result<Vec<Option<String>>, ModuleError> = names
             .into_par_iter()
             .map(|name| {
-                let info = self.info(tree, name)?;
+                let info = self.info(name, &self.elf(tree, name)?)?;
                 Ok(info
                     .aliases
                     .iter()
@@ -300,7 +308,8 @@ impl Order<'_> {
             None => {}
         }
         self.state.insert(name.to_owned(), State::Open);
-        let info = self.kernel.info(self.tree, name)?;
+        let elf = self.kernel.elf(self.tree, name)?;
+        let info = self.kernel.info(name, &elf)?;
         self.soft(name, &info.before)?;
         let listed = self.kernel.depends.as_ref().and_then(|all| all.get(name));
         for needs in listed.unwrap_or(&info.depends).clone() {
@@ -315,7 +324,7 @@ impl Order<'_> {
                 });
             }
         }
-        self.push(name);
+        self.push(name, elf);
         self.state.insert(name.to_owned(), State::Done);
         self.soft(name, &info.after)
     }
@@ -352,19 +361,19 @@ impl Order<'_> {
         }
     }
 
-    fn push(&mut self, name: &str) {
+    fn push(&mut self, name: &str, elf: Vec<u8>) {
         let entry = self
             .kernel
             .files
             .get(name)
             .and_then(|path| Some((path, self.tree.get(path)?)));
-        if let Some((path, entry)) = entry
-            && let Some(content) = entry.content()
-        {
+        if let Some((path, entry)) = entry {
+            let file_name = show(path.file_name());
+            let stem = file_name.split_once(".ko").map_or("", |(stem, _)| stem);
             self.modules.push(Module {
                 name: name.to_owned(),
-                file_name: show(path.file_name()),
-                content: content.clone(),
+                file_name: format!("{stem}.ko"),
+                content: Content::new(elf),
                 origin: entry.origin.clone(),
             });
         }

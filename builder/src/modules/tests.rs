@@ -109,6 +109,23 @@ fn select_orders_dependencies_first() {
 }
 
 #[test]
+fn select_takes_modules_out_of_their_compression() {
+    let mut files = sample();
+    for (name, body) in &mut files {
+        if *name == "usr/lib/modules/6.1/kernel/dm-mod.ko" {
+            *name = "usr/lib/modules/6.1/kernel/dm-mod.ko.zst";
+            *body = zstd::encode_all(body.as_slice(), 3).unwrap();
+        }
+    }
+    let (kernel, _) = select(&kernel(&files), &["dm-mod".into()]).unwrap();
+    let [only] = kernel.modules.as_slice() else {
+        panic!("one module, found {}", kernel.modules.len());
+    };
+    assert_eq!(only.file_name, "dm-mod.ko");
+    assert_eq!(only.content.bytes(), module("depends=\n"));
+}
+
+#[test]
 fn select_accepts_what_is_built_in_and_notes_it() {
     let tree = kernel(&sample());
     let (kernel, notes) = select(&tree, &["fixed".into(), "libcrc".into()]).unwrap();

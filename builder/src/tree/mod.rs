@@ -13,6 +13,7 @@ mod path;
 pub(crate) mod pattern;
 #[cfg(test)]
 mod real;
+mod recipe_files;
 pub(crate) mod report;
 mod resolve;
 mod select;
@@ -101,14 +102,14 @@ pub(crate) struct KernelFiles {
     pub(crate) modules: Vec<Module>,
 }
 
-/// One kernel module as packaged, compressed or not.
+/// One kernel module, uncompressed.
 #[derive(Debug, Clone)]
 pub(crate) struct Module {
     /// Name with `_` for `-`, as `/proc/modules` shows it.
     pub(crate) name: String,
-    /// File name in the package, for example `virtio_blk.ko.xz`.
+    /// File name in the package without the ending of a compression, for example `virtio_blk.ko`.
     pub(crate) file_name: String,
-    /// The bytes as packaged.
+    /// The ELF file.
     pub(crate) content: Content,
     /// What the module came from.
     pub(crate) origin: Origin,
