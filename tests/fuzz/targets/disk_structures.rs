@@ -1,7 +1,11 @@
 //! GPT, FAT, `newc`, PE section writing: the builder's readers of images that come from outside.
 #![no_main]
 // The builder is a program, so its modules are included; what a target does not call is unused here.
-#![expect(dead_code, reason = "only the readers of the included modules are called")]
+#![expect(
+    dead_code,
+    unused_imports,
+    reason = "only the readers of the included modules are called"
+)]
 
 use libfuzzer_sys::fuzz_target;
 
