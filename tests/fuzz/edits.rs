@@ -10,7 +10,11 @@ pub fn edit(genuine: &[u8], edits: &[u8]) -> Vec<u8> {
             0 => edited.insert(place, value),
             1 => edited.truncate(place),
             2 if place < edited.len() => drop(edited.remove(place)),
-            _ => edited.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= value),
+            _ => edited
+                .iter_mut()
+                .skip(place)
+                .take(1)
+                .for_each(|byte| *byte ^= value),
         }
     }
     edited

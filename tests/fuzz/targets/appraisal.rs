@@ -32,22 +32,51 @@ struct Genuine {
 static GENUINE: LazyLock<Genuine> = LazyLock::new(|| {
     let guest = support::Guest::boot();
     let (leaf, bundle) = guest.leaf(support::VALIDITY);
-    let session = guest.sessions(&[([1; 32], [2; 32]), (NONCE, EXPORTER)]).swap_remove(1);
+    let session = guest
+        .sessions(&[([1; 32], [2; 32]), (NONCE, EXPORTER)])
+        .swap_remove(1);
     let (spki, reference) = (guest.spki(), guest.reference());
-    let genuine = Genuine { leaf, bundle, session, spki, reference };
-    assert!(genuine.accepts(&genuine.leaf, &genuine.bundle), "the genuine leaf must be accepted");
-    assert!(genuine.accepts_session(&genuine.session), "the genuine session must be accepted");
+    let genuine = Genuine {
+        leaf,
+        bundle,
+        session,
+        spki,
+        reference,
+    };
+    assert!(
+        genuine.accepts(&genuine.leaf, &genuine.bundle),
+        "the genuine leaf must be accepted"
+    );
+    assert!(
+        genuine.accepts_session(&genuine.session),
+        "the genuine session must be accepted"
+    );
     genuine
 });
 
 impl Genuine {
     fn accepts(&self, leaf: &[u8], bundle: &[u8]) -> bool {
-        appraise_leaf(leaf, bundle, &self.reference, &Policy::default(), support::NOW).accepted
+        appraise_leaf(
+            leaf,
+            bundle,
+            &self.reference,
+            &Policy::default(),
+            support::NOW,
+        )
+        .accepted
     }
 
     fn accepts_session(&self, bundle: &[u8]) -> bool {
         let (spki, reference) = (&self.spki, &self.reference);
-        appraise_session(spki, &NONCE, &EXPORTER, bundle, reference, &Policy::default()).accepted
+        appraise_session(
+            spki,
+            &NONCE,
+            &EXPORTER,
+            bundle,
+            reference,
+            &Policy::default(),
+        )
+        .accepted
     }
 }
 
@@ -55,7 +84,9 @@ fuzz_target!(|data: &[u8]| {
     let genuine = &*GENUINE;
     let _ = certificate::spki(data);
     assert!(!genuine.accepts(data, data));
-    let Some((which, edits)) = data.split_first() else { return };
+    let Some((which, edits)) = data.split_first() else {
+        return;
+    };
     let (leaf, bundle, session) = (&genuine.leaf, &genuine.bundle, &genuine.session);
     match which % 3 {
         0 => {

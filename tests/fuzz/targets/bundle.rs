@@ -16,7 +16,10 @@ mod edits;
 
 /// Genuine items, one name and one hex value a line.
 static GENUINE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    include_str!("../../vectors/cloister-ra-1.txt").lines().map(value).collect()
+    include_str!("../../vectors/cloister-ra-1.txt")
+        .lines()
+        .map(value)
+        .collect()
 });
 
 fn value(line: &str) -> Vec<u8> {
@@ -56,7 +59,10 @@ fn round_trip(data: &[u8]) {
     }
     if let Ok(proof) = BatchProof::decode(data) {
         assert_eq!(proof.encode(), data);
-        let mode = Mode::Leaf { not_before: 0, not_after: 0 };
+        let mode = Mode::Leaf {
+            not_before: 0,
+            not_after: 0,
+        };
         let _ = proof.report_data(&binding(&mode, &[0; 32], &[], data));
     }
 }

@@ -56,7 +56,11 @@ fn genuine_table() -> Vec<u8> {
         name: "root".to_owned(),
     };
     let partitions = vec![partition(34, 40), partition(41, 50)];
-    let table = gpt::Table { disk: guid::Guid::default(), sectors: 100, partitions };
+    let table = gpt::Table {
+        disk: guid::Guid::default(),
+        sectors: 100,
+        partitions,
+    };
     table.primary().expect("ranges are valid")
 }
 
@@ -66,12 +70,18 @@ fn genuine_volume() -> Vec<u8> {
     let entry = |name: &[u8; 11], attributes: u8, cluster: u8, size: u16| {
         let mut entry = name.to_vec();
         entry.resize(32, 0);
-        for (at, byte) in [(11, attributes), (26, cluster), (28, size.to_le_bytes()[0]), (29, size.to_le_bytes()[1])] {
+        for (at, byte) in [
+            (11, attributes),
+            (26, cluster),
+            (28, size.to_le_bytes()[0]),
+            (29, size.to_le_bytes()[1]),
+        ] {
             entry[at] = byte;
         }
         entry
     };
-    let mut set = |at: usize, bytes: &[u8]| le::put(&mut volume, at, bytes).expect("inside of the volume");
+    let mut set =
+        |at: usize, bytes: &[u8]| le::put(&mut volume, at, bytes).expect("inside of the volume");
     set(11, &[0, 2, 1, 1, 0, 1, 16, 0, 16, 0, 0xf8, 1, 0]);
     set(510, &[0x55, 0xaa]);
     set(512, &[0xf8, 0xff, 0xff, 0x03, 0xf0, 0xff, 0xff, 0x0f, 0]);
@@ -105,17 +115,40 @@ fuzz_target!(|input: &[u8]| {
     if let Ok(table) = gpt::Table::parse(&disk) {
         // What is read can be written, and is read the same again.
         let written = table.primary().expect("a parsed table has valid ranges");
-        assert_eq!(gpt::Table::parse(&written).expect("a written table parses").partitions, table.partitions);
+        assert_eq!(
+            gpt::Table::parse(&written)
+                .expect("a written table parses")
+                .partitions,
+            table.partitions
+        );
     }
     let _ = gpt::Table::parse(input);
     let _ = gpt::Table::parse_backup(input, u64::try_from(input.len() / gpt::SECTOR).unwrap_or(0));
     read_volume(input);
     read_volume(&edited(genuine_volume(), input));
-    let members = [("d", initrd::Member::Directory { mode: 0o755 }), ("d/f", initrd::Member::File { mode: 0o644, bytes: b"x" })];
-    let members = members.map(|(path, member)| (path.to_owned(), member)).into();
+    let members = [
+        ("d", initrd::Member::Directory { mode: 0o755 }),
+        (
+            "d/f",
+            initrd::Member::File {
+                mode: 0o644,
+                bytes: b"x",
+            },
+        ),
+    ];
+    let members = members
+        .map(|(path, member)| (path.to_owned(), member))
+        .into();
     let archive = initrd::archive(&members, 0).expect("a small archive");
     let _ = initrd::list(&edited(archive, input));
     let _ = initrd::list(input);
     let _ = superblock::Superblock::parse(input);
-    let _ = uki::build(input, &uki::Sections { cmdline: b"c", initrd: b"i", linux: b"l" });
+    let _ = uki::build(
+        input,
+        &uki::Sections {
+            cmdline: b"c",
+            initrd: b"i",
+            linux: b"l",
+        },
+    );
 });

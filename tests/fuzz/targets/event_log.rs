@@ -7,7 +7,9 @@ use cloister_measure::transcript::Transcript;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(log) = EventLog::parse(data) else { return };
+    let Ok(log) = EventLog::parse(data) else {
+        return;
+    };
     for event in &log.events {
         let _ = event.to_string();
     }

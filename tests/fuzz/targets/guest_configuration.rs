@@ -8,7 +8,9 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(configuration) = GuestConfiguration::parse(data) {
         assert_eq!(configuration.encode(), data);
     }
-    let Ok(text) = core::str::from_utf8(data) else { return };
+    let Ok(text) = core::str::from_utf8(data) else {
+        return;
+    };
     if let Ok(line) = CommandLine::parse(text) {
         let again = CommandLine::parse(&line.encode());
         assert_eq!(again.map(|again| again.encode()), Ok(line.encode()));

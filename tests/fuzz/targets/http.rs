@@ -22,12 +22,20 @@ fuzz_target!(|data: &[u8]| {
 
 fn request(data: &[u8]) {
     let mut out = Vec::new();
-    let Ok(Some(first)) = head::request(data, &mut out) else { return };
+    let Ok(Some(first)) = head::request(data, &mut out) else {
+        return;
+    };
     let mut again = Vec::new();
     match head::request(&out, &mut again) {
         Ok(Some(second)) => {
-            assert_eq!((second.framing, second.consumed), (first.framing, out.len()));
-            assert_eq!(out, again, "a head that was let through is its own translation");
+            assert_eq!(
+                (second.framing, second.consumed),
+                (first.framing, out.len())
+            );
+            assert_eq!(
+                out, again,
+                "a head that was let through is its own translation"
+            );
         }
         // By the `Host` of an HTTP/1.0 request the head may have grown beyond a limit.
         Err(refusal) => assert_eq!(refusal.status, 431),
@@ -36,17 +44,29 @@ fn request(data: &[u8]) {
 }
 
 fn response(data: &[u8]) {
-    let Ok(Some(end)) = head::head_end(data) else { return };
+    let Ok(Some(end)) = head::head_end(data) else {
+        return;
+    };
     let mut space = head::field_space();
-    let Ok(first) = head::response(&data[..end], &mut space, Method::Get) else { return };
+    let Ok(first) = head::response(&data[..end], &mut space, Method::Get) else {
+        return;
+    };
     let mut out = Vec::new();
     first.write(false, true, &mut out);
     let mut space = head::field_space();
     let Ok(second) = head::response(&out, &mut space, Method::Get) else {
-        assert_eq!(first.fields().count(), head::MAX_FIELDS, "what was written is a response");
+        assert_eq!(
+            first.fields().count(),
+            head::MAX_FIELDS,
+            "what was written is a response"
+        );
         return;
     };
-    let expected = if first.framing == Framing::Close { Framing::Chunked } else { first.framing };
+    let expected = if first.framing == Framing::Close {
+        Framing::Chunked
+    } else {
+        first.framing
+    };
     assert_eq!((second.status, second.framing), (first.status, expected));
 }
 

@@ -1,7 +1,11 @@
 //! Debian packages and Python wheels: containers, tar, control fields, scripts, zip, metadata, marshalled code.
 #![no_main]
 // The builder is a program, so its modules are included; what a target does not call is unused here.
-#![expect(dead_code, unused_imports, reason = "only the readers of the included modules are called")]
+#![expect(
+    dead_code,
+    unused_imports,
+    reason = "only the readers of the included modules are called"
+)]
 
 use std::io::Cursor;
 
@@ -37,25 +41,45 @@ mod tree {
 
 fuzz_target!(|input: &[u8]| {
     // The first byte chooses, so that each parser has its own corner of the corpus.
-    let Some((choice, rest)) = input.split_first() else { return };
+    let Some((choice, rest)) = input.split_first() else {
+        return;
+    };
     match choice % 4 {
         0 => {
             if let Ok(package) = deb::Deb::read(rest) {
                 for member in &package.members {
-                    assert!(member.path.as_ref().is_none_or(|path| tree::TreePath::new(path.as_bytes()).is_ok()));
+                    assert!(
+                        member
+                            .path
+                            .as_ref()
+                            .is_none_or(|path| tree::TreePath::new(path.as_bytes()).is_ok())
+                    );
                 }
             }
         }
         1 => {
             let target = wheel::Target {
-                interpreter: wheel::Interpreter { minor: 13, glibc: 41 },
+                interpreter: wheel::Interpreter {
+                    minor: 13,
+                    glibc: 41,
+                },
                 command: "/usr/bin/python3".to_owned(),
                 site: tree::TreePath::new(b"usr/lib/python3/dist-packages").expect("a valid path"),
             };
             let sha256 = digest::Digest([0; 32]);
-            let locked = wheel::Locked { name: "demo", version: "1.0", file: "demo-1.0-py3-none-any.whl", sha256 };
+            let locked = wheel::Locked {
+                name: "demo",
+                version: "1.0",
+                file: "demo-1.0-py3-none-any.whl",
+                sha256,
+            };
             if let Ok(installed) = wheel::install(Cursor::new(rest), locked, &target) {
-                assert!(installed.files.iter().all(|(path, _)| path.as_bytes().starts_with(b"usr/")));
+                assert!(
+                    installed
+                        .files
+                        .iter()
+                        .all(|(path, _)| path.as_bytes().starts_with(b"usr/"))
+                );
             }
         }
         2 => {
@@ -63,7 +87,11 @@ fuzz_target!(|input: &[u8]| {
         }
         _ => {
             if let Ok(once) = marshal::canonical(rest) {
-                assert_eq!(marshal::canonical(&once).as_deref(), Ok(once.as_slice()), "canonical twice is canonical once");
+                assert_eq!(
+                    marshal::canonical(&once).as_deref(),
+                    Ok(once.as_slice()),
+                    "canonical twice is canonical once"
+                );
             }
         }
     }

@@ -6,7 +6,11 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(quote) = Quote::parse(data) {
-        let banks: usize = quote.pcr_select.iter().map(|bank| 3 + bank.select.len()).sum();
+        let banks: usize = quote
+            .pcr_select
+            .iter()
+            .map(|bank| 3 + bank.select.len())
+            .sum();
         let sized = quote.qualified_signer.len() + quote.extra_data.len() + quote.pcr_digest.len();
         assert_eq!(data.len(), 41 + banks + sized);
     }
