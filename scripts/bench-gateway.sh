@@ -22,7 +22,7 @@ for tool in nginx haproxy caddy h2load openssl taskset; do
 done
 
 cd "$root"
-cargo build --locked --release --quiet -p cloister-init --example gateway
+cargo build --locked --profile guest --quiet -p cloister-init --example gateway
 target=${CARGO_TARGET_DIR:-$root/target}
 exec "$bench/run.py" "$@" --candidate \
-    "cloister=$target/release/examples/gateway --listen 127.0.0.1:{port} --to {upstream} --cert {cert} --key {key}"
+    "cloister=$target/guest/examples/gateway --listen 127.0.0.1:{port} --to {upstream} --cert {cert} --key {key}"

@@ -57,12 +57,6 @@ pub(crate) fn demo() -> &'static Guest {
     })
 }
 
-/// How many processors a guest gets. With two, QEMU's multi-threaded emulation sometimes runs stale code after the
-/// kernel patched itself (`Oops: int3` before PID 1), so only the model, which needs them, gets two.
-fn processors(recipe: &Path) -> &'static str {
-    if recipe.ends_with("demo") { "2" } else { "1" }
-}
-
 impl Guest {
     /// Boots `image` and waits until it and its workload serve.
     pub(crate) fn serving(image: &Image) -> Guest {
@@ -96,8 +90,6 @@ impl Guest {
             out.into(),
             "--port".into(),
             port.to_string().into(),
-            "--cpus".into(),
-            processors(recipe).into(),
         ]);
         Guest::start(&arguments, port)
     }
@@ -111,7 +103,6 @@ impl Guest {
         arguments.extend(["boot".into(), image.recipe.clone().into()]);
         arguments.extend(["--out".into(), image.out.clone().into()]);
         arguments.extend(["--port".into(), port.to_string().into()]);
-        arguments.extend(["--cpus".into(), processors(&image.recipe).into()]);
         Guest::start(&arguments, port)
     }
 

@@ -32,9 +32,10 @@ pub(crate) struct Args {
     /// Memory of the guest in MiB
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     memory: u32,
-    /// Number of vCPUs
-    #[arg(long, value_name = "COUNT", default_value_t = 2)]
-    cpus: u32,
+    /// Number of vCPUs; if not given 2 with KVM and 1 in emulation, where QEMU with more sometimes runs code that the
+    /// guest's kernel has replaced (`Oops: int3`)
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=255))]
+    cpus: Option<u32>,
 }
 
 /// Runs the verb: 0 when the guest has ended or the user interrupts, 2 when QEMU fails.

@@ -25,9 +25,11 @@ pub(crate) use sources::{SourceError, repository};
 pub(crate) use toolchain::{Environment, Toolchain, ToolchainError};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Profile of the workspace's manifest; also the name of cargo's folder for it.
+const PROFILE: &str = "guest";
 const KIND: &str = "guest-binary";
 /// Changes whenever the way of compiling does, so that old results are not taken for new ones.
-const RECIPE: &str = "cloister guest binary 1";
+const RECIPE: &str = "cloister guest binary 2";
 
 /// The guest binary's inputs, for the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -148,7 +150,7 @@ pub(crate) fn build(
         return Ok(bytes);
     }
     compile(repository, &target, &inputs.toolchain, options, report)?;
-    let bytes = std::fs::read(target.join(TARGET).join("release/cloister-init"))?;
+    let bytes = std::fs::read(target.join(TARGET).join(PROFILE).join("cloister-init"))?;
     let digest = store.put(&bytes)?;
     store.set_derived(KIND, &key, &digest)?;
     Ok(bytes)
@@ -211,7 +213,7 @@ fn compile(
 /// Makes cargo compile our own crates again: it judges them by time stamps, which a copied or restored source tree
 /// need not move forward. Dependencies are immutable and stay.
 fn forget_own_crates(target: &Path) -> Result<(), GuestBinaryError> {
-    let folder = target.join(TARGET).join("release/.fingerprint");
+    let folder = target.join(TARGET).join(PROFILE).join(".fingerprint");
     if !folder.is_dir() {
         return Ok(());
     }
@@ -246,7 +248,8 @@ fn cargo(
     command
         .args([
             "build",
-            "--release",
+            "--profile",
+            PROFILE,
             "--locked",
             "--offline",
             "--package",

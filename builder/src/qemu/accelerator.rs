@@ -55,6 +55,17 @@ impl Accelerator {
         }
     }
 
+    /// How many vCPUs a guest gets that asks for none in particular.
+    ///
+    /// QEMU 7.2 with a thread for each emulated vCPU sometimes runs stale code after the guest's kernel has patched
+    /// itself (`Oops: int3` in `sched_clock_cpu` before PID 1: 2 of 5 boots in one run of docs/benchmarks.md).
+    pub(crate) fn cpus(self) -> u32 {
+        match self {
+            Accelerator::Tcg => 1,
+            Accelerator::Kvm => 2,
+        }
+    }
+
     /// Settles `choice`; the second value says why, for people.
     pub(crate) fn choose(choice: Choice, qemu: &Path, scratch: &Path) -> (Accelerator, String) {
         match choice {

@@ -90,8 +90,8 @@ pub(crate) struct Request {
     pub(crate) choice: Choice,
     /// Memory in MiB.
     pub(crate) memory_mib: u32,
-    /// Number of vCPUs.
-    pub(crate) cpus: u32,
+    /// Number of vCPUs; the accelerator's default if `None`.
+    pub(crate) cpus: Option<u32>,
     /// Port on 127.0.0.1; 0 takes a free one.
     pub(crate) host_port: u16,
     /// Port the guest listens on.
@@ -131,7 +131,7 @@ impl Guest {
         let machine = Machine {
             accelerator,
             memory_mib: request.memory_mib,
-            cpus: request.cpus,
+            cpus: request.cpus.unwrap_or(accelerator.cpus()),
             disk: request.disk.clone(),
             firmware_code: found.code,
             firmware_variables: variables,
