@@ -1,29 +1,31 @@
-//! TCG2 crypto-agile event logs: what firmware, boot stub and kernel say they measured.
+//! Event logs: what firmware, boot stub and kernel say they measured.
 //!
 //! A log proves nothing by itself: the host can write it. It explains register values that a quote or report
-//! signs, once [`EventLog::replay`] gives exactly those values.
+//! signs, once [`EventLog::replay`] gives exactly those values. [`check`] says where data and digests of a log do not fit
+//! together, and what firmware would never have written.
 //!
 //! Spec: TCG PC Client Platform Firmware Profile 1.06, section 10 (`TCG_PCClientPCREvent` for the first event,
 //! `TCG_PCR_EVENT2` after it), integers little-endian. The CCEL table of TDX guests has the same format with register 1
-//! to 4 for RTMR0 to RTMR3. Not covered: SHA-1-only logs of the TCG 1.2 time.
+//! to 4 for RTMR0 to RTMR3. Logs of TPM 1.2 and SHA-1-only firmware are `TCG_PCClientPCREvent` throughout.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::digest::{Bank, Digest};
 use crate::pcr::Extension;
 use crate::transcript::{Register, Transcript};
 
+mod check;
+mod digests;
+mod parse;
+
+pub use check::{Finding, check};
+
 /// The largest log read, in bytes.
 pub const MAX_BYTES: usize = 16 << 20;
-/// Hash algorithms a log may announce.
-const MAX_ALGORITHMS: u32 = 16;
-/// Largest digest an algorithm may announce.
-const MAX_DIGEST: u16 = 64;
-/// First bytes of the first event's data.
-const SPEC_ID: &[u8; 16] = b"Spec ID Event03\0";
 /// First bytes of an event that says at which locality the TPM was started.
 const STARTUP_LOCALITY: &[u8; 16] = b"StartupLocality\0";
 /// Events of this type are not extended.
@@ -90,9 +92,9 @@ pub enum EventLogError {
         /// Where it starts.
         offset: usize,
     },
-    /// The first event is not the header of a crypto-agile log.
-    #[error("log does not start with a `Spec ID Event03` event, so it is no crypto-agile TCG2 log")]
-    NotCryptoAgile,
+    /// Neither the header of a crypto-agile log nor an event of an old one at the start.
+    #[error("log starts neither with a `Spec ID Event03` event nor with an event of a SHA-1 log")]
+    NotALog,
     /// A header with too many or too large algorithms, or one twice.
     #[error("log header announces an impossible list of hash algorithms")]
     Algorithms,
@@ -125,23 +127,32 @@ pub enum EventLogError {
 }
 
 /// Which registers a log's indices mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Registers {
     /// TPM PCRs by index.
+    #[serde(rename = "tpm")]
     Pcr,
     /// CCEL: 0 is MRTD, 1 to 4 are RTMR0 to RTMR3.
+    #[serde(rename = "ccel")]
     Cc,
 }
 
 /// One entry of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event<'a> {
+    /// Number of the event; the header of a crypto-agile log is 0.
+    pub number: usize,
+    /// Where the event starts in the log, in bytes.
+    pub offset: usize,
     /// Register index as logged; see [`Registers`].
     pub register: u32,
     /// Event type as logged; see [`Event::type_name`].
     pub event_type: u32,
     /// Digests of the banks this crate knows; others are skipped.
     pub digests: Vec<Digest>,
+    /// TPM algorithm identifiers of all digests, known or not.
+    pub algorithms: Vec<u16>,
     /// Event data: sometimes what was hashed, sometimes a description of it.
     pub data: &'a [u8],
 }
@@ -209,6 +220,8 @@ impl fmt::Display for Event<'_> {
 pub struct EventLog<'a> {
     /// Events in order, without the header event.
     pub events: Vec<Event<'a>>,
+    /// Announced algorithms by TPM identifier, with the size of their digests in bytes.
+    pub algorithms: BTreeMap<u16, u16>,
 }
 
 impl<'a> EventLog<'a> {
@@ -220,18 +233,26 @@ impl<'a> EventLog<'a> {
         if bytes.len() > MAX_BYTES {
             return Err(EventLogError::TooLarge { found: bytes.len() });
         }
-        let mut reader = Reader {
-            bytes,
-            offset: 0,
-            event: 0,
-        };
-        let algorithms = header(&mut reader)?;
-        let mut events = Vec::new();
-        while !reader.is_padding() {
-            reader.event += 1;
-            events.push(event(&mut reader, &algorithms)?);
+        parse::log(bytes)
+    }
+
+    /// Returns the banks that the log announces and this crate knows.
+    pub fn banks(&self) -> Vec<Bank> {
+        let known = self.algorithms.keys();
+        known.filter_map(|id| Bank::from_algorithm(*id)).collect()
+    }
+
+    /// Tells from the log what its register numbers mean: a CCEL has SHA-384 only and extends nothing but registers 1 to
+    /// 4, while firmware with a TPM extends PCR 0.
+    pub fn kind(&self) -> Registers {
+        let sha384 = self.banks() == [Bank::Sha384] && self.algorithms.len() == 1;
+        let mut extended = self.events.iter().filter(|event| event.is_extended());
+        let inside = extended.all(|event| (1..=4).contains(&event.register));
+        if sha384 && inside {
+            Registers::Cc
+        } else {
+            Registers::Pcr
         }
-        Ok(EventLog { events })
     }
 
     /// Replays the log in `bank`: every register that an event names, with its final value. PCR 0 starts at the
@@ -255,7 +276,7 @@ impl<'a> EventLog<'a> {
         transcript: &mut Transcript,
     ) -> Result<BTreeMap<u32, Digest>, EventLogError> {
         let mut extensions: BTreeMap<u32, Extension> = BTreeMap::new();
-        for (index, event) in self.events.iter().enumerate() {
+        for event in &self.events {
             if let Some(locality) = event.startup_locality() {
                 let start = starting_at(bank, locality);
                 extensions
@@ -266,7 +287,7 @@ impl<'a> EventLog<'a> {
                 continue;
             }
             let missing = EventLogError::MissingDigest {
-                event: index + 1,
+                event: event.number,
                 bank,
             };
             let digest = event.digest(bank).ok_or(missing)?;
@@ -294,6 +315,7 @@ impl Registers {
 fn starting_at(bank: Bank, locality: u8) -> Digest {
     let mut value = Digest::zero(bank);
     let last = match &mut value {
+        Digest::Sha1(bytes) => bytes.last_mut(),
         Digest::Sha256(bytes) => bytes.last_mut(),
         Digest::Sha384(bytes) => bytes.last_mut(),
         Digest::Sha512(bytes) => bytes.last_mut(),
@@ -302,132 +324,6 @@ fn starting_at(bank: Bank, locality: u8) -> Digest {
         *byte = locality;
     }
     value
-}
-
-/// Reads the first event and returns the announced algorithms with their digest sizes.
-fn header(reader: &mut Reader<'_>) -> Result<BTreeMap<u16, u16>, EventLogError> {
-    let not_agile = |_| EventLogError::NotCryptoAgile;
-    // The register is meaningless here; some firmware writes 1.
-    reader.u32("register").map_err(not_agile)?;
-    let event_type = reader.u32("event type").map_err(not_agile)?;
-    reader.take("digest", 20).map_err(not_agile)?;
-    let size = reader.u32("event size").map_err(not_agile)?;
-    let data = reader.take("event", size as usize).map_err(not_agile)?;
-    if event_type != EV_NO_ACTION || !data.starts_with(SPEC_ID) {
-        return Err(EventLogError::NotCryptoAgile);
-    }
-    let mut data = Reader {
-        bytes: data,
-        offset: SPEC_ID.len(),
-        event: 0,
-    };
-    data.take("platform class and version", 8)?;
-    let count = data.u32("number of algorithms")?;
-    if count > MAX_ALGORITHMS {
-        return Err(EventLogError::Algorithms);
-    }
-    let mut algorithms = BTreeMap::new();
-    for _ in 0..count {
-        let (algorithm, size) = (data.u16("algorithm")?, data.u16("digest size")?);
-        let known = Bank::from_algorithm(algorithm).map(Bank::len);
-        let wrong = known.is_some_and(|known| known != usize::from(size));
-        if wrong || size > MAX_DIGEST || algorithms.insert(algorithm, size).is_some() {
-            return Err(EventLogError::Algorithms);
-        }
-    }
-    let vendor = data
-        .take("vendor information size", 1)?
-        .first()
-        .copied()
-        .unwrap_or_default();
-    data.take("vendor information", usize::from(vendor))?;
-    Ok(algorithms)
-}
-
-/// Reads one `TCG_PCR_EVENT2`.
-fn event<'a>(
-    reader: &mut Reader<'a>,
-    algorithms: &BTreeMap<u16, u16>,
-) -> Result<Event<'a>, EventLogError> {
-    let register = reader.u32("register")?;
-    let event_type = reader.u32("event type")?;
-    if register > 23 && event_type != EV_NO_ACTION {
-        return Err(EventLogError::Register {
-            event: reader.event,
-            register,
-        });
-    }
-    let mut left = algorithms.clone();
-    let mut digests = Vec::new();
-    for _ in 0..reader.u32("number of digests")? {
-        let algorithm = reader.u16("algorithm")?;
-        let unknown = EventLogError::Algorithm {
-            event: reader.event,
-            algorithm,
-        };
-        let size = left.remove(&algorithm).ok_or(unknown)?;
-        let bytes = reader.take("digest", usize::from(size))?;
-        let bank = Bank::from_algorithm(algorithm);
-        digests.extend(bank.and_then(|bank| Digest::from_bytes(bank, bytes).ok()));
-    }
-    let size = reader.u32("event size")?;
-    let data = reader.take("event", size as usize)?;
-    Ok(Event {
-        register,
-        event_type,
-        digests,
-        data,
-    })
-}
-
-/// Takes fields off the front of a log.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    offset: usize,
-    event: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, what: &'static str, size: usize) -> Result<&'a [u8], EventLogError> {
-        let Reader { event, offset, .. } = *self;
-        let end = offset.checked_add(size);
-        let taken = end.and_then(|end| self.bytes.get(offset..end));
-        let taken = taken.ok_or(EventLogError::Truncated {
-            event,
-            what,
-            offset,
-        })?;
-        self.offset = offset.saturating_add(size);
-        Ok(taken)
-    }
-
-    fn u32(&mut self, what: &'static str) -> Result<u32, EventLogError> {
-        let bytes = self
-            .take(what, 4)?
-            .first_chunk()
-            .copied()
-            .unwrap_or_default();
-        Ok(u32::from_le_bytes(bytes))
-    }
-
-    fn u16(&mut self, what: &'static str) -> Result<u16, EventLogError> {
-        let bytes = self
-            .take(what, 2)?
-            .first_chunk()
-            .copied()
-            .unwrap_or_default();
-        Ok(u16::from_le_bytes(bytes))
-    }
-
-    /// Returns whether nothing but filling is left: zeros or ones, which no event starts with.
-    fn is_padding(&self) -> bool {
-        let rest = self.bytes.get(self.offset..).unwrap_or_default();
-        let (start, _) = rest.split_at_checked(16).unwrap_or((rest, &[]));
-        let only = |byte: u8| {
-            start.iter().all(|&found| found == byte) && rest.iter().all(|&found| found == byte)
-        };
-        only(0) || only(0xff)
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 //! | --- | --- | --- |
 //! | [`snp`] | firmware, hashes of kernel, initrd and command line, vCPUs | SEV-SNP launch digest |
 //! | [`pe`] | a PE image | sections, Authenticode digest |
-//! | [`uki`] | a unified kernel image booted from disk | PCR 4, 9, 11, 12, 13 |
-//! | [`eventlog`] | a TCG2 or CCEL event log | events, replayed registers |
+//! | [`gpt`] | the start of a disk | the partition table as firmware measures it |
+//! | [`uki`] | a unified kernel image booted from disk | PCR 4, 5, 8, 9, 11 to 15, RTMR1, RTMR2 |
+//! | [`eventlog`] | a TCG2 or CCEL event log | events, replayed registers, what is wrong with it |
 //! | [`reference`](mod@reference) | the above | the reference-value file that verifiers read |
 //!
 //! Every prediction comes with a [`transcript`]: the ordered list of what was hashed into which
@@ -17,6 +18,7 @@
 
 pub mod digest;
 pub mod eventlog;
+pub mod gpt;
 pub mod pcr;
 pub mod pe;
 pub mod reference;

@@ -71,6 +71,11 @@ impl Extension {
         self.value
     }
 
+    /// Returns the extends so far.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
     /// Appends the account to `transcript` and returns the final value.
     pub fn finish(self, transcript: &mut Transcript) -> Digest {
         transcript.steps.extend(self.steps);

@@ -175,6 +175,9 @@ pub enum ReferenceError {
         /// Bank there should be.
         wanted: Bank,
     },
+    /// A bank in which collisions can be made.
+    #[error("bank sha1 pins nothing, wanted sha256 or sha384")]
+    WeakBank,
     /// Launch digests without policy, or policy without digests.
     #[error("`launch-digests` and `launch-policy` must both be there or both be absent")]
     LaunchPolicy,
@@ -229,6 +232,9 @@ impl ReferenceValues {
             return Err(ReferenceError::SchemaVersion {
                 found: self.schema_version,
             });
+        }
+        if self.bank == Bank::Sha1 {
+            return Err(ReferenceError::WeakBank);
         }
         for (name, register) in &self.registers {
             check_name(name)?;

@@ -1,4 +1,7 @@
-//! PCRs of a unified kernel image started by firmware from disk: 4, 9, 11, 12 and 13.
+//! Registers of a unified kernel image started by firmware from disk.
+//!
+//! [`predict`] gives what reference values pin: PCR 4, 9, 11, 12 and 13 of images whose model was confirmed by a booted guest.
+//! [`survey`](fn@survey) gives everything that can be said of any UKI, with PCR 5, systemd's phases and the RTMRs.
 //!
 //! The model is firmware (edk2) -> systemd stub -> Linux EFI stub, with no shim and no boot loader:
 //!
@@ -23,17 +26,26 @@ use thiserror::Error;
 
 use crate::digest::{Bank, Digest};
 use crate::pcr::{Extension, separator};
-use crate::pe::{Pe, PeError};
+use crate::pe::{Pe, PeError, Section};
 use crate::transcript::{Register, Transcript};
+
+mod archives;
+mod survey;
+
+pub use survey::{Pcr11, RtmrCandidate, Survey, survey};
 
 /// Sections in the order in which the stub measures them, whatever their order in the file.
 /// `.pcrsig` is left out there and here: it signs the outcome.
-const MEASURED_SECTIONS: [&str; 11] = [
+const MEASURED_SECTIONS: [&str; 12] = [
     ".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".uname", ".sbat",
-    ".pcrpkey", ".hwids",
+    ".pcrpkey", ".profile", ".hwids",
 ];
-/// Sections whose choice depends on the machine or on the boot entry.
-const SELECTED_SECTIONS: [&str; 3] = [".profile", ".dtbauto", ".efifw"];
+/// Starts the sections of a profile, which replace those before the first one.
+const PROFILE: &str = ".profile";
+/// Sections whose choice depends on the machine.
+const SELECTED_SECTIONS: [&str; 2] = [".dtbauto", ".efifw"];
+/// Words that systemd extends PCR 11 with as it boots (systemd `units/systemd-pcrphase*.service`).
+const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
 /// Sections that make the stub join further archives to `.initrd`.
 const INITRD_SECTIONS: [&str; 4] = [".ucode", ".pcrsig", ".pcrpkey", ".osrel"];
 /// The major version of the systemd stub this model was checked with.
@@ -131,8 +143,11 @@ pub struct PcrPrediction {
 pub fn predict(image: &[u8], bank: Bank) -> Result<PcrPrediction, UkiError> {
     let uki = Pe::parse(image).map_err(UkiError::Pe)?;
     check_stub(&uki)?;
-    check_sections(&uki)?;
-    let kernel = contents(&uki, ".linux")?.ok_or(UkiError::MissingSection { name: ".linux" })?;
+    let parts = Parts::of_first_profile(&uki)?;
+    if uki.section(PROFILE).is_some() {
+        return Err(UkiError::SelectedSection { name: PROFILE });
+    }
+    let kernel = parts.linux()?;
     let kernel = Pe::parse(&kernel).map_err(UkiError::Kernel)?;
     let (major, minor) = kernel.image_version();
     if (major, minor) < (1, 1) {
@@ -145,11 +160,11 @@ pub fn predict(image: &[u8], bank: Bank) -> Result<PcrPrediction, UkiError> {
         4,
         pcr4(uki.authenticode(bank), kernel.authenticode(bank)).finish(&mut transcript),
     );
-    match pcr9_of(&uki, bank)? {
+    match pcr9_of(&parts, bank)? {
         Ok(extension) => drop(pcrs.insert(9, extension.finish(&mut transcript))),
         Err(reason) => drop(unpredicted.insert(9, reason)),
     }
-    pcrs.insert(11, pcr11(&uki, bank)?.finish(&mut transcript));
+    pcrs.insert(11, pcr11_of(&parts, bank)?.finish(&mut transcript));
     pcrs.insert(12, Digest::zero(bank));
     pcrs.insert(13, Digest::zero(bank));
     Ok(PcrPrediction {
@@ -180,7 +195,7 @@ pub fn stub_command_line(section: &[u8]) -> Result<String, UkiError> {
 }
 
 fn check_stub(uki: &Pe<'_>) -> Result<(), UkiError> {
-    let magic = contents(uki, ".sdmagic")?.unwrap_or_default();
+    let magic = contents(uki.section(".sdmagic"))?.unwrap_or_default();
     let magic = String::from_utf8_lossy(&magic);
     let version = magic.strip_prefix(STUB_MAGIC).unwrap_or_default();
     let major = version
@@ -194,31 +209,72 @@ fn check_stub(uki: &Pe<'_>) -> Result<(), UkiError> {
     Ok(())
 }
 
-fn check_sections(uki: &Pe<'_>) -> Result<(), UkiError> {
-    if let Some(name) = SELECTED_SECTIONS
-        .into_iter()
-        .find(|name| uki.section(name).is_some())
-    {
-        return Err(UkiError::SelectedSection { name });
-    }
-    let count = |name: &str| {
-        uki.sections()
+fn has_systemd_stub(parts: &Parts<'_, '_>) -> Result<bool, UkiError> {
+    let magic = parts.contents(".sdmagic")?.unwrap_or_default();
+    Ok(magic.starts_with(STUB_MAGIC.as_bytes()))
+}
+
+/// The sections that the stub works with when no profile is chosen: those before the first `.profile`, replaced by those
+/// between the first and the second (systemd `src/boot/pe.c`, `pe_locate_profile_sections`).
+struct Parts<'p, 'a> {
+    base: &'p [Section<'a>],
+    profile: &'p [Section<'a>],
+}
+
+impl<'p, 'a> Parts<'p, 'a> {
+    fn of_first_profile(uki: &'p Pe<'a>) -> Result<Parts<'p, 'a>, UkiError> {
+        let is_profile = |section: &Section<'_>| section.name() == PROFILE;
+        let sections = uki.sections();
+        let first = sections
             .iter()
-            .filter(|section| section.name() == name)
-            .count()
-    };
-    match MEASURED_SECTIONS.into_iter().find(|name| count(name) > 1) {
-        Some(name) => Err(UkiError::RepeatedSection { name }),
-        None => Ok(()),
+            .position(is_profile)
+            .unwrap_or(sections.len());
+        let (base, rest) = sections.split_at_checked(first).unwrap_or((sections, &[]));
+        let next = rest.iter().skip(1).position(is_profile);
+        let end = next.map_or(rest.len(), |next| next + 1);
+        let parts = Parts {
+            base,
+            profile: rest.get(..end).unwrap_or_default(),
+        };
+        parts.check()?;
+        Ok(parts)
+    }
+
+    fn check(&self) -> Result<(), UkiError> {
+        let machine = SELECTED_SECTIONS.into_iter();
+        if let Some(name) = machine.clone().find(|name| self.section(name).is_some()) {
+            return Err(UkiError::SelectedSection { name });
+        }
+        let twice = |name: &&str| {
+            [self.base, self.profile].iter().any(|sections| {
+                let named = sections.iter().filter(|section| section.name() == *name);
+                named.count() > 1
+            })
+        };
+        match MEASURED_SECTIONS.into_iter().find(|name| twice(name)) {
+            Some(name) => Err(UkiError::RepeatedSection { name }),
+            None => Ok(()),
+        }
+    }
+
+    fn section(&self, name: &str) -> Option<&'p Section<'a>> {
+        let mut sections = self.profile.iter().chain(self.base);
+        sections.find(|section| section.name() == name)
+    }
+
+    /// Returns a section as it lies in memory; an empty one counts as missing, as for the stub.
+    fn contents(&self, name: &str) -> Result<Option<Cow<'a, [u8]>>, UkiError> {
+        contents(self.section(name))
+    }
+
+    fn linux(&self) -> Result<Cow<'a, [u8]>, UkiError> {
+        let missing = UkiError::MissingSection { name: ".linux" };
+        self.contents(".linux")?.ok_or(missing)
     }
 }
 
-/// Returns a section as it lies in memory; an empty one counts as missing, as for the stub.
-fn contents<'a>(uki: &Pe<'a>, name: &str) -> Result<Option<Cow<'a, [u8]>>, UkiError> {
-    match uki
-        .section(name)
-        .filter(|section| section.virtual_size() > 0)
-    {
+fn contents<'a>(section: Option<&Section<'a>>) -> Result<Option<Cow<'a, [u8]>>, UkiError> {
+    match section.filter(|section| section.virtual_size() > 0) {
         Some(section) => section.contents().map(Some).map_err(UkiError::Pe),
         None => Ok(None),
     }
@@ -258,24 +314,35 @@ pub fn pcr9(command_line: &str, initrd: Option<Digest>, bank: Bank) -> Extension
 }
 
 /// Returns PCR 9, or the reason why this UKI leaves it open.
-fn pcr9_of(uki: &Pe<'_>, bank: Bank) -> Result<Result<Extension, String>, UkiError> {
+fn pcr9_of(parts: &Parts<'_, '_>, bank: Bank) -> Result<Result<Extension, String>, UkiError> {
     for name in INITRD_SECTIONS {
-        if contents(uki, name)?.is_some() {
+        if parts.contents(name)?.is_some() {
             return Ok(Err(format!(
                 "section `{name}` makes the stub add archives to the initrd"
             )));
         }
     }
-    let cmdline = contents(uki, ".cmdline")?;
+    let cmdline = parts.contents(".cmdline")?;
     let cmdline = cmdline.ok_or(UkiError::MissingSection { name: ".cmdline" })?;
-    let initrd = contents(uki, ".initrd")?.map(|initrd| bank.hash(&[&initrd]));
+    let initrd = parts
+        .contents(".initrd")?
+        .map(|initrd| bank.hash(&[&initrd]));
     Ok(Ok(pcr9(&stub_command_line(&cmdline)?, initrd, bank)))
 }
 
-fn pcr11(uki: &Pe<'_>, bank: Bank) -> Result<Extension, UkiError> {
+/// Predicts PCR 11 when the kernel starts PID 1, for any PE file with UKI sections.
+///
+/// # Errors
+/// [`UkiError`] for no `.linux`, repeated sections, and sections that the machine chooses among.
+pub fn pcr11(uki: &Pe<'_>, bank: Bank) -> Result<Extension, UkiError> {
+    pcr11_of(&Parts::of_first_profile(uki)?, bank)
+}
+
+fn pcr11_of(parts: &Parts<'_, '_>, bank: Bank) -> Result<Extension, UkiError> {
+    parts.linux()?;
     let mut pcr = Extension::new(Register::Pcr(11), bank);
     for name in MEASURED_SECTIONS {
-        if let Some(bytes) = contents(uki, name)? {
+        if let Some(bytes) = parts.contents(name)? {
             let mut with_nul = name.as_bytes().to_vec();
             with_nul.push(0);
             pcr.measure(
@@ -287,6 +354,22 @@ fn pcr11(uki: &Pe<'_>, bank: Bank) -> Result<Extension, UkiError> {
         }
     }
     Ok(pcr)
+}
+
+/// Returns PCR 11 after each word that systemd as PID 1 extends it with: the words so far, joined by `:`, and the value.
+/// Cloister's PID 1 extends none of them.
+pub fn phases(pcr11: &Extension) -> Vec<(String, Digest)> {
+    let mut pcr = pcr11.clone();
+    let mut path = String::new();
+    let after = |word: &str| {
+        pcr.measure(word.as_bytes(), "EV_IPL phase", "systemd-pcrphase");
+        path = match path.as_str() {
+            "" => word.to_owned(),
+            before => format!("{before}:{word}"),
+        };
+        (path.clone(), pcr.value())
+    };
+    PHASES.into_iter().map(after).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+mod tests;
+
 /// Returns the directory `measurement` of the vectors. Without vectors, prints why the test is skipped and
 /// returns `None`; with the variable `CI` set, fails.
 pub(crate) fn directory() -> Option<PathBuf> {
@@ -28,6 +30,13 @@ pub(crate) fn directory() -> Option<PathBuf> {
 /// Reads a JSON file below `directory`.
 pub(crate) fn json(directory: &Path, name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap()
+}
+
+/// Reads a file of a Debian package by its path in the package, from the unpacked packages that the variable
+/// `CLOISTER_DEBIAN_FILES` names.
+pub(crate) fn debian_file(path: &str) -> Option<Vec<u8>> {
+    let root = PathBuf::from(environment("CLOISTER_DEBIAN_FILES")?);
+    std::fs::read(root.join(path)).ok()
 }
 
 #[expect(

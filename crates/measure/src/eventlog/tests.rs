@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
+use super::parse::SPEC_ID;
 use super::*;
-use crate::vectors;
+
+mod check;
 
 /// A log with SHA-256 and SHA-384 digests of the given events: register, type, data.
 fn log(events: &[(u32, u32, &[u8])]) -> Vec<u8> {
@@ -24,49 +26,6 @@ fn log(events: &[(u32, u32, &[u8])]) -> Vec<u8> {
         bytes.extend_from_slice(data);
     }
     bytes
-}
-
-/// Origin: shared vectors `eventlogs/`: logs of real machines; the four TPM logs' PCRs equal the test values of google/go-tpm-tools.
-#[test]
-fn replay_equals_the_registers_of_recorded_logs() {
-    let Some(directory) = vectors::directory() else {
-        return;
-    };
-    let expected = vectors::json(&directory, "eventlogs/expected-replay.json");
-    let expected = expected.as_object().unwrap();
-    assert_eq!(expected.len(), 6);
-    let mut compared = 0;
-    for (name, row) in expected {
-        let bytes = std::fs::read(directory.join("eventlogs").join(name)).unwrap();
-        let log = EventLog::parse(&bytes).unwrap();
-        assert_eq!(
-            log.events.len() as u64,
-            row["events"].as_u64().unwrap(),
-            "{name}"
-        );
-        for (bank, wanted) in row["replayed"].as_object().unwrap() {
-            let bank = match bank.as_str() {
-                "sha256" => Bank::Sha256,
-                "sha384" => Bank::Sha384,
-                _ => continue,
-            };
-            let found: BTreeMap<String, String> = log
-                .replay(bank)
-                .unwrap()
-                .iter()
-                .map(|(index, value)| (index.to_string(), value.to_string()))
-                .collect();
-            let wanted: BTreeMap<String, String> = wanted
-                .as_object()
-                .unwrap()
-                .iter()
-                .map(|(index, value)| (index.clone(), value.as_str().unwrap().to_owned()))
-                .collect();
-            assert_eq!(found, wanted, "{name} {bank}");
-            compared += 1;
-        }
-    }
-    assert_eq!(compared, 9);
 }
 
 #[test]
@@ -106,8 +65,8 @@ fn parse_names_what_is_wrong() {
     let parse = |bytes: &[u8]| EventLog::parse(bytes).map(|log| log.events.len());
     assert_eq!(parse(&[good.as_slice(), &[0xff; 40]].concat()), Ok(1));
     assert_eq!(parse(&[good.as_slice(), &[0; 40]].concat()), Ok(1));
-    assert_eq!(parse(&[]), Err(EventLogError::NotCryptoAgile));
-    assert_eq!(parse(&good[32..]), Err(EventLogError::NotCryptoAgile));
+    assert_eq!(parse(&[]), Err(EventLogError::NotALog));
+    assert_eq!(parse(&good[32..]), Err(EventLogError::NotALog));
     let end = good.len();
     let cut = EventLogError::Truncated {
         event: 1,

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use sha2::{Sha256, Sha384};
 
 use super::*;
-use crate::vectors;
 
 /// Builds a PE32+ image with one section per entry: name, bytes, size in memory.
 pub(crate) fn image(version: (u16, u16), sections: &[(&str, &[u8], usize)]) -> Vec<u8> {
@@ -73,34 +72,6 @@ fn oracle<H: sha2::Digest>(data: &[u8]) -> Option<Vec<u8>> {
 
 fn our(pe: &Pe<'_>, bank: Bank) -> Vec<u8> {
     pe.authenticode(bank).as_bytes().to_vec()
-}
-
-/// Origin: shared vectors `pe/authenticode-synthetic.json`; agreed with `authenticode` and `goblin` there.
-#[test]
-fn authenticode_equals_the_shared_vectors() {
-    let Some(directory) = vectors::directory() else {
-        return;
-    };
-    let rows = vectors::json(&directory, "pe/authenticode-synthetic.json");
-    let rows = rows.as_array().unwrap();
-    assert_eq!(rows.len(), 3);
-    for row in rows {
-        let text = |key: &str| row[key].as_str().unwrap();
-        let data = std::fs::read(directory.join("pe").join(text("file"))).unwrap();
-        let pe = Pe::parse(&data).unwrap();
-        assert_eq!(
-            pe.authenticode(Bank::Sha256).to_string(),
-            text("authenticode_sha256")
-        );
-        assert_eq!(
-            pe.authenticode(Bank::Sha384).to_string(),
-            text("authenticode_sha384")
-        );
-        assert_eq!(
-            oracle::<Sha256>(&data).unwrap(),
-            pe.authenticode(Bank::Sha256).as_bytes()
-        );
-    }
 }
 
 #[test]

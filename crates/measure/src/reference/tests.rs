@@ -161,3 +161,10 @@ fn values_that_pin_nothing_of_the_image_are_refused() {
         .for_each(|register| register.class = Class::Observed);
     assert_eq!(values.to_json(), Err(ReferenceError::PinsNothing));
 }
+
+#[test]
+fn to_json_refuses_a_sha1_bank() {
+    let mut values = sample();
+    values.bank = Bank::Sha1;
+    assert_eq!(values.to_json(), Err(ReferenceError::WeakBank));
+}

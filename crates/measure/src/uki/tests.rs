@@ -1,6 +1,5 @@
 use super::*;
 use crate::pe::tests::image;
-use crate::vectors;
 
 const STUB: &[u8] = b"#### LoaderInfo: systemd-stub 257.13-1~deb13u1 ####\0";
 
@@ -115,65 +114,6 @@ fn stub_command_line_follows_the_stub() {
     );
 }
 
-/// Origin: shared vectors `pe/pcr11.json`: first case systemd-measure 252, second an own replay there.
-#[test]
-fn pcr11_equals_the_shared_vectors() {
-    let Some(directory) = vectors::directory() else {
-        return;
-    };
-    let cases = vectors::json(&directory, "pe/pcr11.json");
-    let cases = cases.as_array().unwrap();
-    assert_eq!(cases.len(), 2);
-    for case in cases {
-        let sections: Vec<(String, Vec<u8>)> = case["sections"]
-            .as_object()
-            .unwrap()
-            .iter()
-            .map(|(name, text)| (name.clone(), hex::decode(text.as_str().unwrap()).unwrap()))
-            .collect();
-        let sections: Vec<_> = sections
-            .iter()
-            .rev()
-            .map(|(n, b)| (n.as_str(), b.as_slice(), b.len()))
-            .collect();
-        let data = image((0, 0), &sections);
-        let pe = Pe::parse(&data).unwrap();
-        for bank in [Bank::Sha256, Bank::Sha384] {
-            let wanted = &case["expected"][bank.to_string()]["before-userspace"];
-            let value = pcr11(&pe, bank).unwrap().value().to_string();
-            assert_eq!(value, wanted.as_str().unwrap());
-        }
-    }
-}
-
-/// Origin: shared vectors `pe/pcr4-pcr9-model.json` (own replay there of the rules in flashbots/measured-boot) and
-/// `pe/authenticode-debian.json`; the Debian files stand in for UKI and kernel by their digests.
-#[test]
-fn pcr4_and_pcr9_equal_the_shared_vectors() {
-    let Some(directory) = vectors::directory() else {
-        return;
-    };
-    let model = vectors::json(&directory, "pe/pcr4-pcr9-model.json");
-    let files = vectors::json(&directory, "pe/authenticode-debian.json");
-    for bank in [Bank::Sha256, Bank::Sha384] {
-        let digest = |index: usize| -> Digest {
-            files[index][format!("authenticode_{bank}")]
-                .as_str()
-                .unwrap()
-                .parse()
-                .unwrap()
-        };
-        let wanted = &model["expected"][bank.to_string()];
-        let pcr4 = pcr4(digest(0), digest(1)).value().to_string();
-        assert_eq!(pcr4, wanted["pcr4_direct_uki"].as_str().unwrap());
-        let initrd = bank.hash(&[&[0; 5000]]);
-        let pcr9 = pcr9("console=ttyS0 ro", Some(initrd), bank)
-            .value()
-            .to_string();
-        assert_eq!(pcr9, wanted["pcr9_linux_stub"].as_str().unwrap());
-    }
-}
-
 /// Origin: registers of swtpm 0.7 read by Linux 6.12.107-1 (Debian cloud kernel, Authenticode 782467f0...) on 2026-11-22, booted under QEMU by
 /// Debian OVMF 2025.02-8+deb13u1 through a UKI (Authenticode 3231810e...) with systemd stub 257.13-1~deb13u1, whose `.cmdline`
 /// was ` console=ttyS0\tloglevel=3 panic=-1 \n`.
@@ -191,4 +131,219 @@ fn pcr4_and_pcr9_equal_a_booted_guest() {
     let pcr9 = pcr9(&command_line, Some(initrd), Bank::Sha256);
     let wanted = "d474af50e86fd996b8ab46dc3423fe9013915914cac5e8fc284341c8c18e8c25";
     assert_eq!(pcr9.value(), digest(wanted));
+}
+
+/// A disk with an empty partition table.
+fn disk() -> Vec<u8> {
+    let mut disk = vec![0; crate::gpt::USUAL_BYTES];
+    disk[512..520].copy_from_slice(b"EFI PART");
+    disk[512 + 72] = 2;
+    disk[512 + 80] = 128;
+    disk[512 + 84] = 128;
+    disk
+}
+
+#[test]
+fn survey_agrees_with_predict_and_adds_what_reference_values_leave_open() {
+    for bank in [Bank::Sha256, Bank::Sha384] {
+        let image = uki(STUB, &[]);
+        let (survey, predicted) = (
+            survey(&image, Some(&disk()), bank).unwrap(),
+            predict(&image, bank).unwrap(),
+        );
+        for (index, value) in &predicted.pcrs {
+            assert_eq!(survey.pcrs[index], [*value], "pcr{index}");
+        }
+        let known: Vec<u32> = survey.pcrs.keys().copied().collect();
+        assert_eq!(known, [4, 5, 8, 9, 11, 12, 13, 14, 15]);
+        assert_eq!(survey.pcr11.before_pid1, survey.pcr11.after_pid1);
+        assert_eq!(survey.pcr11.systemd_phases.len(), 4);
+        assert_eq!(survey.pcrs[&5].len(), 2);
+        assert_eq!(survey.rtmrs.len(), if bank == Bank::Sha384 { 2 } else { 0 });
+    }
+}
+
+/// Origin: own replay of the events, spelled out here from research 1.8 and 1.9.
+#[test]
+fn survey_computes_pcr5_and_rtmrs_event_by_event() {
+    let image = uki(STUB, &[]);
+    let bank = Bank::Sha384;
+    let survey = survey(&image, Some(&disk()), bank).unwrap();
+    let replay = |digests: &[Digest]| {
+        let start = Digest::zero(bank);
+        digests
+            .iter()
+            .fold(start, |value, digest| crate::pcr::extend(&value, digest))
+    };
+    let hash = |bytes: &[u8]| bank.hash(&[bytes]);
+    let mut table = disk()[512..604].to_vec();
+    table.extend([0; 8]);
+    let exits = [
+        hash(b"Exit Boot Services Invocation"),
+        hash(b"Exit Boot Services Returned with Success"),
+    ];
+    let failed = hash(b"Exit Boot Services Returned with Failure");
+    let partitions = [separator(bank), hash(&table)];
+    let first = replay(&[&partitions[..], &exits].concat());
+    let second = replay(&[&partitions[..], &[failed], &exits].concat());
+    assert_eq!(survey.pcrs[&5], [first, second]);
+    let pe = Pe::parse(&image).unwrap();
+    let kernel = kernel();
+    let loaded = [
+        pe.authenticode(bank),
+        Pe::parse(&kernel).unwrap().authenticode(bank),
+    ];
+    let calling = hash(b"Calling EFI Application from Boot Option");
+    let rtmr1 = replay(&[&[calling], &partitions[..], &loaded, &exits].concat());
+    let wide: Vec<u8> = "console=ttyS0 panic=-1\0"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let own = [hash(&wide), hash(b"initrd")];
+    let sections = pcr11(&pe, bank).unwrap();
+    let sections: Vec<Digest> = sections.steps().iter().map(|step| step.digest).collect();
+    let [plain, both] = &survey.rtmrs[..] else {
+        panic!("{:?}", survey.rtmrs)
+    };
+    assert_eq!((plain.rtmr1[0], plain.rtmr2), (rtmr1, Some(replay(&own))));
+    assert_eq!(both.rtmr2, Some(replay(&[&sections[..], &own].concat())));
+    assert_eq!((plain.rtmr1.len(), both.rtmr1[0]), (2, rtmr1));
+}
+
+#[test]
+fn survey_takes_any_uki_and_says_what_it_does_not_know() {
+    let foreign = survey(&uki(b"other", &[(".pcrsig", b"{}")]), None, Bank::Sha384).unwrap();
+    let known: Vec<u32> = foreign.pcrs.keys().copied().collect();
+    assert_eq!(known, [8, 11, 14, 15]);
+    let open: Vec<u32> = foreign.unpredicted.keys().copied().collect();
+    assert_eq!(open, [4, 5, 9, 12, 13]);
+    assert!(
+        foreign
+            .rtmrs
+            .iter()
+            .all(|model| model.rtmr1.is_empty() && model.rtmr2.is_none())
+    );
+    let kernel = kernel();
+    let no_magic = image((0, 0), &[(".linux", &kernel, kernel.len())]);
+    let wanted = UkiError::MissingSection { name: ".linux" };
+    assert!(survey(&no_magic, Some(b"x"), Bank::Sha256).is_ok());
+    let empty = image((0, 0), &[(".text", b"x", 1)]);
+    assert_eq!(survey(&empty, None, Bank::Sha256).unwrap_err(), wanted);
+}
+
+#[test]
+fn survey_joins_generated_archives_to_the_initrd() {
+    let plain = survey(&uki(STUB, &[]), None, Bank::Sha256).unwrap();
+    let with = survey(&uki(STUB, &[(".osrel", b"ID=x\n")]), None, Bank::Sha256).unwrap();
+    assert_ne!(plain.pcrs[&9], with.pcrs[&9]);
+    assert!(
+        with.notes.iter().any(|note| note.contains(".osrel")),
+        "{:?}",
+        with.notes
+    );
+    // By hand: both pieces are multiples of four once `initrd` has two zeros more.
+    let header = |inode: u32, mode: &str, size: usize, name: usize| {
+        format!(
+            "070701{inode:08x}{mode}00000000000000000000000100000000{size:08x}\
+             00000000000000000000000000000000{name:08x}00000000"
+        )
+    };
+    let mut joined = b"initrd\0\0".to_vec();
+    joined.extend(header(1, "0000416d", 0, 7).bytes());
+    joined.extend(b".extra\0\0\0\0");
+    joined.extend(header(2, "00008124", 5, 18).bytes());
+    joined.extend(b".extra/os-release\0ID=x\n\0\0\0");
+    joined.extend(b"070701000000000000000000000000000000000000000100000000");
+    joined.extend(b"0000000000000000000000000000000000000000");
+    joined.extend(b"0000000B00000000TRAILER!!!\0\0\0\0");
+    let initrd = Bank::Sha256.hash(&[&joined]);
+    let wanted = pcr9("console=ttyS0 panic=-1", Some(initrd), Bank::Sha256).value();
+    assert_eq!(with.pcrs[&9], [wanted]);
+}
+
+#[test]
+fn profiles_replace_the_sections_before_them() {
+    let with = |extra: &[(&str, &[u8])]| {
+        let data = uki(STUB, extra);
+        pcr11(&Pe::parse(&data).unwrap(), Bank::Sha256).map(|pcr| pcr.value())
+    };
+    let first = with(&[(".profile", b"ID=a"), (".cmdline", b"a\0")]).unwrap();
+    let two = [
+        (".profile", &b"ID=a"[..]),
+        (".cmdline", b"a\0"),
+        (".profile", b"ID=b"),
+        (".cmdline", b"b\0"),
+    ];
+    assert_eq!(with(&two), Ok(first));
+    assert_ne!(with(&[]), Ok(first));
+    let data = uki(STUB, &two);
+    let names: Vec<String> = pcr11(&Pe::parse(&data).unwrap(), Bank::Sha256)
+        .unwrap()
+        .steps()
+        .iter()
+        .map(|step| step.input.clone())
+        .collect();
+    assert!(names.contains(&"`.profile`".to_owned()), "{names:?}");
+}
+
+/// Systemd's own tool, where the machine has it.
+#[test]
+fn pcr11_and_phases_equal_systemd_measure() {
+    let tool = std::path::Path::new("/usr/lib/systemd/systemd-measure");
+    if !tool.exists() {
+        println!("skipped: no systemd-measure on this machine");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let sections: [(&str, &[u8]); 6] = [
+        (".linux", b"kernel"),
+        (".osrel", b"ID=x\n"),
+        (".cmdline", b"quiet"),
+        (".initrd", &[7; 700]),
+        (".splash", b"BM"),
+        (".pcrpkey", b"key"),
+    ];
+    let mut command = std::process::Command::new(tool);
+    command
+        .arg("calculate")
+        .args(["--bank=sha1", "--bank=sha256", "--bank=sha384"]);
+    for (name, bytes) in sections {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        command.arg(format!(
+            "--{}={}",
+            name.trim_start_matches('.'),
+            path.display()
+        ));
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    let mut told: Vec<&str> = told
+        .lines()
+        .filter(|line| line.starts_with("11:"))
+        .collect();
+    told.sort_unstable();
+    let with_sizes: Vec<_> = sections.iter().map(|(n, b)| (*n, *b, b.len())).collect();
+    let data = image((0, 0), &with_sizes);
+    let pe = Pe::parse(&data).unwrap();
+    let mut ours: Vec<String> = Vec::new();
+    for bank in [Bank::Sha1, Bank::Sha256, Bank::Sha384] {
+        let pcr = pcr11(&pe, bank).unwrap();
+        let values = phases(&pcr).into_iter().map(|(_, value)| value);
+        ours.extend(
+            [pcr.value()]
+                .into_iter()
+                .chain(values)
+                .map(|value| format!("11:{bank}={value}")),
+        );
+    }
+    ours.sort_unstable();
+    println!("systemd-measure gives {told:?}");
+    let compared = told
+        .iter()
+        .filter(|line| ours.iter().any(|own| own == *line))
+        .count();
+    assert_eq!(compared, told.len());
+    assert!(compared >= 12, "{compared}");
 }
