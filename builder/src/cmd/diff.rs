@@ -1,4 +1,4 @@
-//! `cloister diff`: why two builds, images or reference values differ.
+//! `cloister diff`: why two builds, images, reference values, transcripts or event logs differ.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,11 +9,14 @@ use super::{CommandError, Context, Hinted};
 use crate::difference::{self, DifferenceError};
 
 /// Say why two builds, images or reference values differ, down to the changed file and package
+///
+/// Transcripts (`cloister measure ... --transcript --json`) and event logs are compared too, also one with the other: the first
+/// step at which each register parts is named.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Output directory of a build, an image file or reference values
+    /// Output directory of a build, an image file, reference values, a transcript or an event log
     a: PathBuf,
-    /// The same kind of thing
+    /// The same kind of thing; an event log goes with a transcript too
     b: PathBuf,
 }
 

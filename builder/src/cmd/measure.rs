@@ -2,7 +2,9 @@
 
 mod boot_log;
 mod error;
+mod explain;
 mod image;
+mod pe;
 mod replay;
 mod snp;
 mod uki;
@@ -27,8 +29,10 @@ pub(crate) struct Args {
 enum What {
     Snp(snp::Args),
     Uki(uki::Args),
+    Pe(pe::Args),
     Image(image::Args),
     Replay(replay::Args),
+    Explain(explain::Args),
 }
 
 /// Runs the verb.
@@ -37,7 +41,9 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
         What::Snp(args) => snp::run(&args, ctx),
         What::Uki(args) => uki::run(&args, ctx),
         What::Image(args) => image::run(&args, ctx),
+        What::Pe(args) => pe::run(&args, ctx),
         What::Replay(args) => replay::run(&args, ctx),
+        What::Explain(args) => explain::run(&args, ctx),
     }
 }
 

@@ -10,6 +10,7 @@ use cloister_measure::pe::Pe;
 use cloister_measure::reference::ReferenceValues;
 use sha2::{Digest as _, Sha256};
 
+use super::account;
 use super::change::{Change, changed, short};
 use crate::fat;
 use crate::gpt::{self, SECTOR, Table};
@@ -33,6 +34,9 @@ pub(crate) fn compare(a: &Path, b: &Path) -> io::Result<Vec<Change>> {
         return Ok(vec![first_byte(&file_a, &file_b, size_a.min(size_b))?]);
     }
     let (bytes_a, bytes_b) = (std::fs::read(a)?, std::fs::read(b)?);
+    if let Some(changes) = account::compare(&bytes_a, &bytes_b) {
+        return Ok(changes);
+    }
     match contents(&bytes_a, &bytes_b) {
         Some(changes) if !changes.is_empty() => Ok(changes),
         _ => Ok(vec![first_byte(&file_a, &file_b, size_a.min(size_b))?]),

@@ -4,6 +4,7 @@
 //! Everything is read from the two builds themselves: `manifest.json` holds the lock, `provenance.json` says which
 //! package or file of the recipe every path of the root came from.
 
+mod account;
 mod build;
 mod chain;
 mod change;

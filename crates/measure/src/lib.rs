@@ -7,6 +7,7 @@
 //! | [`gpt`] | the start of a disk | the partition table as firmware measures it |
 //! | [`uki`] | a unified kernel image booted from disk | PCR 4, 5, 8, 9, 11 to 15, RTMR1, RTMR2 |
 //! | [`eventlog`] | a TCG2 or CCEL event log | events, replayed registers, what is wrong with it |
+//! | [`explain`] | transcripts, logs, a launch digest nobody expected | where they part, what inputs would give it |
 //! | [`reference`](mod@reference) | the above | the reference-value file that verifiers read |
 //!
 //! Every prediction comes with a [`transcript`]: the ordered list of what was hashed into which
@@ -18,6 +19,7 @@
 
 pub mod digest;
 pub mod eventlog;
+pub mod explain;
 pub mod gpt;
 pub mod pcr;
 pub mod pe;

@@ -4,8 +4,10 @@
 //! hardware, so [`Transcript::first_difference`] explains a changed register.
 
 use std::fmt;
+use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use thiserror::Error;
 
 use crate::digest::Digest;
 
@@ -36,8 +38,38 @@ impl Serialize for Register {
     }
 }
 
+/// A name that is no register.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("`{name}` is no register, wanted for example launch-digest, pcr11 or rtmr2")]
+pub struct UnknownRegister {
+    /// The name.
+    pub name: String,
+}
+
+impl FromStr for Register {
+    type Err = UnknownRegister;
+
+    fn from_str(name: &str) -> Result<Register, UnknownRegister> {
+        let pcrs = (0..24).map(Register::Pcr);
+        let rtmrs = (0..4).map(Register::Rtmr);
+        let others = [Register::LaunchDigest].into_iter();
+        let mut all = others.chain(pcrs).chain(rtmrs);
+        all.find(|register| register.to_string() == name)
+            .ok_or_else(|| UnknownRegister {
+                name: name.to_owned(),
+            })
+    }
+}
+
+impl<'de> Deserialize<'de> for Register {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Register, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(de::Error::custom)
+    }
+}
+
 /// One extend of one register.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The register that changes.
     pub register: Register,
@@ -68,7 +100,7 @@ impl fmt::Display for Step {
 }
 
 /// An ordered account of extends, possibly of several registers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Transcript {
     /// The extends, in the order in which the platform performs them for each register.

@@ -3,8 +3,10 @@
 use std::io::Read as _;
 
 use cloister_evidence::guest::{GpuPolicy, GuestConfiguration};
-use cloister_evidence::log::{boot_events, predict_pcr15};
-use cloister_measure::Digest;
+use cloister_evidence::log::boot_events;
+use cloister_measure::Bank;
+use cloister_measure::pcr::Extension;
+use cloister_measure::transcript::Register;
 
 use crate::initrd;
 
@@ -15,8 +17,9 @@ const MODEL: &str = "root";
 /// Bytes that an initrd may unpack to.
 const UNPACKED_LIMIT: u64 = 1 << 30;
 
-/// Predicts PCR 15 (SHA-256 bank) from a zstd-compressed initrd; `None` for one that is not Cloister's.
-pub(super) fn pcr15(compressed: &[u8]) -> Option<Digest> {
+/// Predicts PCR 15 in `bank` from a zstd-compressed initrd; `None` for one that is not Cloister's. PID 1 has the TPM hash each
+/// event for each of its banks.
+pub(super) fn pcr15(compressed: &[u8], bank: Bank) -> Option<Extension> {
     let mut archive = Vec::new();
     let decoder = zstd::Decoder::new(compressed).ok()?;
     decoder
@@ -31,12 +34,18 @@ pub(super) fn pcr15(compressed: &[u8]) -> Option<Digest> {
     let gpu = match GuestConfiguration::parse(bytes).ok()?.gpu {
         GpuPolicy::None => "none",
     };
-    let events = boot_events(bytes, gpu, MODEL).ok()?;
-    Some(Digest::Sha256(predict_pcr15(&events)))
+    let mut pcr = Extension::new(Register::Pcr(15), bank);
+    for event in boot_events(bytes, gpu, MODEL).ok()? {
+        pcr.measure(&event.framed(), event.name(), "guest configuration");
+    }
+    Some(pcr)
 }
 
 #[cfg(test)]
 mod tests {
+    use cloister_evidence::log::predict_pcr15;
+    use cloister_measure::Digest;
+
     use super::*;
 
     const GUEST: &str = "cloister-guest 1
@@ -66,15 +75,21 @@ workload-memory-max 0
     fn pcr15_is_that_of_the_configuration_in_the_initrd() {
         let events = boot_events(GUEST.as_bytes(), "none", "root").unwrap();
         let wanted = Some(Digest::Sha256(predict_pcr15(&events)));
+        let of = |initrd: &[u8], bank| pcr15(initrd, bank).map(|pcr| pcr.value());
+        let own = initrd_with("cloister/guest.conf", GUEST.as_bytes());
+        assert_eq!(of(&own, Bank::Sha256), wanted);
+        let sha384 = events
+            .iter()
+            .fold(Digest::zero(Bank::Sha384), |value, event| {
+                cloister_measure::pcr::extend(&value, &Bank::Sha384.hash(&[&event.framed()]))
+            });
+        assert_eq!(of(&own, Bank::Sha384), Some(sha384));
+        let other = initrd_with("cloister/other", GUEST.as_bytes());
+        assert_eq!(of(&other, Bank::Sha256), None);
         assert_eq!(
-            pcr15(&initrd_with("cloister/guest.conf", GUEST.as_bytes())),
-            wanted
-        );
-        assert_eq!(
-            pcr15(&initrd_with("cloister/other", GUEST.as_bytes())),
+            of(&initrd_with("cloister/guest.conf", b"no"), Bank::Sha256),
             None
         );
-        assert_eq!(pcr15(&initrd_with("cloister/guest.conf", b"no")), None);
-        assert_eq!(pcr15(b"initrd"), None);
+        assert_eq!(of(b"initrd", Bank::Sha256), None);
     }
 }

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cloister_measure::eventlog::EventLogError;
+use cloister_measure::gpt::GptError;
+use cloister_measure::pe::PeError;
 use cloister_measure::reference::ReferenceError;
 use cloister_measure::snp::{LaunchError, OvmfError, UnknownHost, UnknownVcpuModel};
 use cloister_measure::uki::UkiError;
@@ -32,6 +34,18 @@ pub(super) enum MeasureError {
     Launch { path: PathBuf, source: LaunchError },
     #[error("cannot measure `{}`", path.display())]
     Uki { path: PathBuf, source: UkiError },
+    #[error("cannot hash `{}`", path.display())]
+    Pe { path: PathBuf, source: PeError },
+    #[error("cannot measure the partition table of `{}`", path.display())]
+    Disk { path: PathBuf, source: GptError },
+    #[error("log `{}` is not one that firmware writes: {count} of its findings are refused, the first is {first}", path.display())]
+    Refused {
+        path: PathBuf,
+        count: usize,
+        first: String,
+    },
+    #[error("nothing in the search space gives {digest}")]
+    NoMatch { digest: String },
     #[error("cannot replay `{}`", path.display())]
     Log {
         path: PathBuf,
@@ -73,6 +87,12 @@ impl Hinted for MeasureError {
                 source: UkiError::Stub { .. },
                 ..
             } => "lock a systemd stub of a version that `cloister measure` models",
+            MeasureError::Refused { .. } => {
+                "without `--strict` the registers are computed all the same"
+            }
+            MeasureError::NoMatch { .. } => {
+                "tried were 1 to 256 vCPUs, every model, host and white space; compare firmware, kernel and initrd"
+            }
             MeasureError::NoMeasurements { .. } => "name the directory that `cloister build` wrote",
             _ => return None,
         };

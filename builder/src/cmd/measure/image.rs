@@ -100,9 +100,8 @@ fn registers(image: &Path, values: &ReferenceValues) -> Result<Vec<Row>, Measure
         let named =
             |(index, value): (u32, cloister_measure::Digest)| (format!("pcr{index}"), value);
         computed = prediction.pcrs.into_iter().map(named).collect();
-        let log = boot_log::pcr15(&read(&image.join("initrd"))?);
-        let log = log.filter(|value| value.bank() == values.bank);
-        computed.extend(log.map(|value| ("pcr15".to_owned(), value)));
+        let log = boot_log::pcr15(&read(&image.join("initrd"))?, values.bank);
+        computed.extend(log.map(|log| ("pcr15".to_owned(), log.value())));
     }
     let row = |(name, register): (&String, &cloister_measure::reference::Register)| Row {
         platform: values.platform.clone(),

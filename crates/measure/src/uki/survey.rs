@@ -58,6 +58,8 @@ pub struct RtmrCandidate {
     pub rtmr1: Vec<Digest>,
     /// RTMR2; `None` when command line or initrd are not known.
     pub rtmr2: Option<Digest>,
+    /// Every extend of both, of RTMR1 in the usual boot.
+    pub transcript: Transcript,
 }
 
 /// What a UKI leaves in the registers of one bank.
@@ -75,7 +77,7 @@ pub struct Survey {
     pub rtmrs: Vec<RtmrCandidate>,
     /// What was assumed, in words.
     pub notes: Vec<String>,
-    /// Every extend; of several values the one of the usual boot.
+    /// Every extend of a PCR; of several values the one of the usual boot.
     pub transcript: Transcript,
 }
 
@@ -203,14 +205,7 @@ impl Survey {
         kernel: Option<&Extension>,
         pcr11: &Extension,
     ) {
-        let rtmr1: Vec<Digest> = boot
-            .unwrap_or_default()
-            .iter()
-            .map(Extension::value)
-            .collect();
-        if let Some(usual) = boot.and_then(<[Extension]>::first) {
-            usual.clone().finish(&mut self.transcript);
-        }
+        let boot = boot.unwrap_or_default();
         let models: [(&str, &str, &[&Extension]); 2] = [
             (
                 "kernel-measures",
@@ -224,18 +219,23 @@ impl Survey {
             ),
         ];
         for (model, summary, before) in models {
+            let mut transcript = Transcript::default();
+            if let Some(usual) = boot.first() {
+                usual.clone().finish(&mut transcript);
+            }
             let rtmr2 = kernel.map(|kernel| {
                 let mut rtmr = Extension::new(Register::Rtmr(2), Bank::Sha384);
                 for step in before.iter().chain([&kernel]).flat_map(|part| part.steps()) {
                     rtmr.extend(step.digest, step.what.clone(), step.input.clone());
                 }
-                rtmr.value()
+                rtmr.finish(&mut transcript)
             });
             self.rtmrs.push(RtmrCandidate {
                 model,
                 summary,
-                rtmr1: rtmr1.clone(),
+                rtmr1: boot.iter().map(Extension::value).collect(),
                 rtmr2,
+                transcript,
             });
         }
     }
