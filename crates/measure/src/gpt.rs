@@ -100,14 +100,14 @@ fn word(header: &[u8], offset: usize) -> Result<u32, GptError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::digest::Bank;
     use crate::eventlog::EventLog;
     use crate::vectors;
 
     /// The disk that a recorded event describes.
-    fn disk(event: &[u8]) -> Vec<u8> {
+    pub(crate) fn disk(event: &[u8]) -> Vec<u8> {
         let mut disk = vec![0; USUAL_BYTES];
         disk[SECTOR..SECTOR + HEADER].copy_from_slice(&event[..HEADER]);
         // Firmware packs the used entries, which need not be the first.

@@ -16,8 +16,8 @@
 //! Source: systemd 257.13 `src/boot/stub.c` (`measure_sections`, `settle_command_line`, `run`),
 //! `src/fundamental/uki.h` (order), `src/boot/linux.c` (the kernel is loaded with `LoadImage`, so firmware
 //! measures it); UAPI group UKI specification; Linux 6.12 `drivers/firmware/efi/libstub`.
-//! Not covered: other stub versions (258 loads the kernel by itself), multi-profile UKIs, device-tree selection,
-//! and for PCR 9 sections that make the stub add archives to the initrd. These are named, never guessed.
+//! Not covered: other stub versions (258 loads the kernel by itself), profiles other than the first, device-tree
+//! selection. These are named, never guessed.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -46,8 +46,6 @@ const PROFILE: &str = ".profile";
 const SELECTED_SECTIONS: [&str; 2] = [".dtbauto", ".efifw"];
 /// Words that systemd extends PCR 11 with as it boots (systemd `units/systemd-pcrphase*.service`).
 const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
-/// Sections that make the stub join further archives to `.initrd`.
-const INITRD_SECTIONS: [&str; 4] = [".ucode", ".pcrsig", ".pcrpkey", ".osrel"];
 /// The major version of the systemd stub this model was checked with.
 const STUB_VERSION: u32 = 257;
 /// What the stub's `.sdmagic` section starts with.
@@ -315,18 +313,14 @@ pub fn pcr9(command_line: &str, initrd: Option<Digest>, bank: Bank) -> Extension
 
 /// Returns PCR 9, or the reason why this UKI leaves it open.
 fn pcr9_of(parts: &Parts<'_, '_>, bank: Bank) -> Result<Result<Extension, String>, UkiError> {
-    for name in INITRD_SECTIONS {
-        if parts.contents(name)?.is_some() {
-            return Ok(Err(format!(
-                "section `{name}` makes the stub add archives to the initrd"
-            )));
-        }
+    if parts.contents(".ucode")?.is_some() {
+        return Ok(Err(
+            "the initrd with `.ucode` was never compared with a boot".to_owned(),
+        ));
     }
     let cmdline = parts.contents(".cmdline")?;
     let cmdline = cmdline.ok_or(UkiError::MissingSection { name: ".cmdline" })?;
-    let initrd = parts
-        .contents(".initrd")?
-        .map(|initrd| bank.hash(&[&initrd]));
+    let initrd = archives::initrd(parts, bank)?;
     Ok(Ok(pcr9(&stub_command_line(&cmdline)?, initrd, bank)))
 }
 

@@ -301,6 +301,6 @@ mod tests {
         assert_eq!(differs(dir.path()), ["launch digest EPYC-v4 x2"]);
         let dir = image();
         std::fs::copy(seed("uki/osrel"), dir.path().join("uki.efi")).unwrap();
-        assert_eq!(differs(dir.path()), ["pcr11", "pcr4"]);
+        assert_eq!(differs(dir.path()), ["pcr11", "pcr4", "pcr9"]);
     }
 }

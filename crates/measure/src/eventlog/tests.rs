@@ -4,6 +4,7 @@ use super::parse::SPEC_ID;
 use super::*;
 
 mod check;
+mod recorded;
 
 /// A log with SHA-256 and SHA-384 digests of the given events: register, type, data.
 fn log(events: &[(u32, u32, &[u8])]) -> Vec<u8> {

@@ -170,12 +170,11 @@ impl Survey {
             self.open(9, "no `.cmdline`: the boot entry decides the command line");
             return Ok(None);
         };
-        let generated = archives::generated(parts)?;
-        if !generated.is_empty() {
-            self.notes.push(format!(
-                "pcr9 and rtmr2 include archives that the stub makes of {}; this follows its source and was not seen in a boot",
-                generated.join(", ")
-            ));
+        if parts.contents(".ucode")?.is_some() {
+            self.notes.push(
+                "pcr9 and rtmr2 with `.ucode` follow the stub's source and were not seen in a boot"
+                    .to_owned(),
+            );
         }
         let initrd = archives::initrd(parts, self.bank)?;
         let pcr = pcr9(&stub_command_line(&cmdline)?, initrd, self.bank);
@@ -186,16 +185,20 @@ impl Survey {
 
     /// PCR 12 and 13: nothing, for a stub that adds nothing.
     fn additions(&mut self, parts: &Parts<'_, '_>) -> Result<(), UkiError> {
+        let known = has_systemd_stub(parts)?;
         for index in [12, 13] {
-            if has_systemd_stub(parts)? {
+            if known {
                 self.pcrs.insert(index, vec![Digest::zero(self.bank)]);
             } else {
                 self.open(index, "not a systemd stub: what it measures is not known");
             }
         }
-        self.notes.push(
-            "pcr8 and pcr14 are zero without GRUB and shim; pcr12 and pcr13 are zero when nothing is added to the UKI".to_owned(),
-        );
+        self.notes
+            .push("pcr8 and pcr14 are zero without GRUB and shim".to_owned());
+        if known {
+            self.notes
+                .push("pcr12 and pcr13 are zero when nothing is added to the UKI".to_owned());
+        }
         Ok(())
     }
 
