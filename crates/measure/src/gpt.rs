@@ -1,7 +1,7 @@
 //! The partition table as firmware measures it: `EV_EFI_GPT_EVENT`, into PCR 5 of a TPM and RTMR1 of a TDX guest.
 //!
 //! Firmware measures the table of the disk that it boots from, once, before the boot program.
-//! Spec: UEFI 2.10, section 5.3 (GPT); TCG PC Client Platform Firmware Profile 1.06, section 10.2.8 (`UEFI_GPT_DATA`); as edk2
+//! Spec: UEFI 2.10, section 5.3 (GPT); TCG PC Client Platform Firmware Profile 1.06, section 10 (`UEFI_GPT_DATA`); as edk2
 //! `SecurityPkg/Library/DxeTpm2MeasureBootLib` does it. Units: bytes, integers little-endian, sectors of 512 bytes.
 //! Not covered: disks with other sectors, entries larger than 128 bytes, whether the table's checksums are right.
 

@@ -12,7 +12,7 @@ use super::digests::{Variable, mismatch};
 use super::parse::SPEC_ID;
 use super::{Event, EventLog, Registers, STARTUP_LOCALITY};
 
-/// Digest sizes by TPM identifier (TCG Algorithm Registry 1.34, table 3).
+/// Digest sizes by TPM identifier (TCG Algorithm Registry).
 const SIZES: [(u16, u16); 8] = [
     (0x0004, 20),
     (0x000b, 32),
@@ -166,7 +166,7 @@ impl Checker<'_, '_> {
         });
     }
 
-    /// Every event has a digest in every announced algorithm (Profile, section 10.2.2).
+    /// Every event has a digest in every announced algorithm (Profile, section 10.2).
     fn completeness(&mut self, event: &Event<'_>) {
         let mut announced = self.log.algorithms.keys();
         if let Some(missing) = announced.find(|id| !event.algorithms.contains(id)) {
@@ -203,7 +203,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// One separator closes a register (Profile, section 3.3.2.2), and little comes after it.
+    /// One separator closes a register (Profile, section 3.3.2), and little comes after it.
     fn separator(&mut self, event: &Event<'_>) {
         let register = event.register;
         let firmware = is_firmware(register, self.registers);
@@ -227,7 +227,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// After it has left boot services firmware measures nothing (Profile, section 8.2.4).
+    /// After it has left boot services firmware measures nothing (Profile, sections 3.3.4.5 and 3.3.4.6).
     fn exit(&mut self, event: &Event<'_>) {
         if self.exited && is_firmware(event.register, self.registers) {
             let message = format!("{} after boot services were left", event.type_name());
