@@ -11,6 +11,7 @@ use crate::cmd::{CommandError, Context};
 
 mod client;
 mod cmd;
+mod corim;
 mod deb;
 mod debian;
 mod difference;

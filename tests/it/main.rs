@@ -5,6 +5,7 @@
 //! | [`cli`] | every verb says what it does; exit codes |
 //! | [`bad_input`] | mistakes get a clear error and change nothing |
 //! | [`reproducible`] | builds in environments that differ give the same bytes; a planted difference is named |
+//! | [`measure_logs`] | a recorded log gives the registers of its TPM; exit codes of `measure replay` and `diff` |
 //! | [`measure_oracle`] | launch digests equal those of an independent implementation |
 //! | [`boot`] | registers of a booted guest equal the values made before; nothing stays behind |
 //! | [`tamper`] | changed images, missing parts and dying workloads end in power-off or rejection |
@@ -31,6 +32,8 @@ mod guest;
 mod images;
 #[cfg(test)]
 mod impostor;
+#[cfg(test)]
+mod measure_logs;
 #[cfg(test)]
 mod measure_oracle;
 #[cfg(test)]

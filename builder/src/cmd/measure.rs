@@ -3,6 +3,7 @@
 mod boot_log;
 mod error;
 mod explain;
+mod export;
 mod image;
 mod pe;
 mod replay;
@@ -33,6 +34,7 @@ enum What {
     Image(image::Args),
     Replay(replay::Args),
     Explain(explain::Args),
+    Export(export::Args),
 }
 
 /// Runs the verb.
@@ -44,6 +46,7 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
         What::Pe(args) => pe::run(&args, ctx),
         What::Replay(args) => replay::run(&args, ctx),
         What::Explain(args) => explain::run(&args, ctx),
+        What::Export(args) => export::run(&args, ctx),
     }
 }
 

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::cmd::Hinted;
+use crate::corim::CorimError;
 
 /// Bytes read at once when a file is only hashed.
 const CHUNK: usize = 1 << 20;
@@ -55,6 +56,13 @@ pub(super) enum MeasureError {
     Reference {
         path: PathBuf,
         source: ReferenceError,
+    },
+    #[error("cannot export reference values `{}`", path.display())]
+    Corim { path: PathBuf, source: CorimError },
+    #[error("cannot write `{}`", path.display())]
+    Output {
+        path: PathBuf,
+        source: std::io::Error,
     },
     #[error("`{}` holds no `measurements/*.json`", path.display())]
     NoMeasurements { path: PathBuf },
