@@ -147,14 +147,21 @@ struct Reader<'a> {
     bytes: &'a [u8],
     offset: usize,
     event: usize,
+    /// Where the filling at the end starts: zeros or ones, which no event starts with.
+    filling: usize,
 }
 
 impl<'a> Reader<'a> {
     fn new(bytes: &'a [u8]) -> Reader<'a> {
+        let before = |byte: u8| {
+            let last = bytes.iter().rposition(|&found| found != byte);
+            last.map_or(0, |last| last + 1)
+        };
         Reader {
             bytes,
             offset: 0,
             event: 0,
+            filling: before(0).min(before(0xff)),
         }
     }
 
@@ -185,13 +192,8 @@ impl<'a> Reader<'a> {
         ))
     }
 
-    /// Returns whether nothing but filling is left: zeros or ones, which no event starts with.
+    /// Returns whether nothing but filling is left.
     fn is_padding(&self) -> bool {
-        let rest = self.bytes.get(self.offset..).unwrap_or_default();
-        let (start, _) = rest.split_at_checked(16).unwrap_or((rest, &[]));
-        let only = |byte: u8| {
-            start.iter().all(|&found| found == byte) && rest.iter().all(|&found| found == byte)
-        };
-        only(0) || only(0xff)
+        self.offset >= self.filling
     }
 }
