@@ -15,12 +15,17 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-    let Ok(log) = EventLog::parse(data) else { return };
+    let Ok(log) = EventLog::parse(data) else {
+        return;
+    };
     for event in &log.events {
         let _ = event.to_string();
         assert!(event.offset < data.len());
     }
-    for finding in check(&log, log.kind()).iter().chain(&check(&log, Registers::Cc)) {
+    for finding in check(&log, log.kind())
+        .iter()
+        .chain(&check(&log, Registers::Cc))
+    {
         assert!(finding.event.is_none_or(|event| event <= log.events.len()));
     }
     for bank in log.banks() {
