@@ -6,22 +6,27 @@
 //!
 //! Spec: AMD 56860 (SEV-SNP Firmware ABI), `SNP_LAUNCH_UPDATE`; AMD APM volume 2, table B-4 (VMSA).
 //! Source for the order: QEMU `target/i386/sev.c`.
-//! Not covered: SVSM and IGVM launches, ID blocks, whether firmware that carries a hash page really
-//! compares the hashes (plain OVMF builds since 2025-09 carry it and do not; use the `AmdSev` build).
+//! Whether firmware that carries a hash page compares the hashes is a question of its own: [`check_enforcement`], to be asked
+//! before a digest with a kernel is computed.
+//! Not covered: SVSM and IGVM launches.
 
+mod enforcement;
 mod gctx;
 mod hashes;
 mod host;
 mod launch;
 mod ovmf;
 mod vmsa;
+mod volume;
 
+pub use enforcement::{EnforcementError, check_enforcement};
 pub use gctx::{LaunchDigest, PageType};
 pub use hashes::KernelHashes;
 pub use host::{HOSTS, HostProfile, UnknownHost, UnknownVcpuModel, VcpuSignature};
 pub use launch::{LaunchError, LaunchInputs, MAX_VCPUS, launch_digests, transcript};
 pub use ovmf::{Ovmf, OvmfError, Section, SectionKind};
 pub use vmsa::{PAGE_SIZE, Vcpu, vmsa_page};
+pub use volume::{Place, VolumeError};
 
 #[cfg(test)]
 mod tests;

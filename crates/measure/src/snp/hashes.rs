@@ -9,9 +9,9 @@ use super::ovmf::guid;
 
 /// GUIDs of the table and its entries, in the order of the table.
 const TABLE: &str = "9438d606-4f22-4cc9-b479-a793d411fd21";
-const COMMAND_LINE: &str = "97d02dd8-bd20-4c94-aa78-e7714d36ab2a";
-const INITRD: &str = "44baf731-3a2f-4bd7-9af1-41e29169781d";
-const KERNEL: &str = "4de79437-abd2-427f-b835-d5b172d2045b";
+pub(super) const COMMAND_LINE: &str = "97d02dd8-bd20-4c94-aa78-e7714d36ab2a";
+pub(super) const INITRD: &str = "44baf731-3a2f-4bd7-9af1-41e29169781d";
+pub(super) const KERNEL: &str = "4de79437-abd2-427f-b835-d5b172d2045b";
 /// Size of the table, and of each of its entries.
 const TABLE_SIZE: u16 = 168;
 const ENTRY_SIZE: u16 = 50;

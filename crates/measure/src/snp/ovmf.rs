@@ -321,3 +321,16 @@ pub(super) fn guid(text: &str) -> [u8; 16] {
     let [i, j, k, l, m, n, o, p] = rest;
     [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
 }
+
+/// Returns the text of a GUID from its 16 bytes in firmware order.
+pub(super) fn guid_text(bytes: [u8; 16]) -> String {
+    let [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p] = bytes;
+    let groups: [&[u8]; 5] = [
+        &[a, b, c, d],
+        &[e, f],
+        &[g, h],
+        &[i, j],
+        &[k, l, m, n, o, p],
+    ];
+    groups.map(hex::encode).join("-")
+}

@@ -1,6 +1,8 @@
+mod enforcement;
 mod firmware;
 mod oracle;
 mod shared;
+mod volumes;
 
 use std::collections::BTreeSet;
 
