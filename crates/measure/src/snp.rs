@@ -14,8 +14,10 @@ mod enforcement;
 mod gctx;
 mod hashes;
 mod host;
+mod id_block;
 mod launch;
 mod ovmf;
+mod policy;
 mod vmsa;
 mod volume;
 
@@ -23,8 +25,10 @@ pub use enforcement::{EnforcementError, check_enforcement};
 pub use gctx::{LaunchDigest, PageType};
 pub use hashes::KernelHashes;
 pub use host::{HOSTS, HostProfile, UnknownHost, UnknownVcpuModel, VcpuSignature};
+pub use id_block::{ID_AUTH_SIZE, ID_BLOCK_SIZE, ID_KEY_SIZE, IdAuth, IdBlock, IdKey, IdSignature};
 pub use launch::{LaunchError, LaunchInputs, MAX_VCPUS, launch_digests, transcript};
 pub use ovmf::{Ovmf, OvmfError, Section, SectionKind};
+pub use policy::{GuestPolicy, PolicyError};
 pub use vmsa::{PAGE_SIZE, Vcpu, vmsa_page};
 pub use volume::{Place, VolumeError};
 

@@ -35,9 +35,26 @@ pub struct HostProfile {
     pub(super) sec_mem: PageType,
     /// Whether CPUID pages enter after all others.
     pub(super) cpuid_last: bool,
+    /// Guest physical address under which every VMSA is measured: the last page of the address space the host assumes.
+    pub(super) vmsa_gpa: u64,
 }
 
 const STANDARD_PAT: u64 = 0x0007_0406_0007_0406;
+/// Last page of 48 bits: what KVM uses on every CPU (Linux `arch/x86/kvm/svm/sev.c`, `INITIAL_VMSA_GPA`).
+const VMSA_GPA_48: u64 = 0xffff_ffff_f000;
+/// Last page of 52 bits.
+const VMSA_GPA_52: u64 = 0x000f_ffff_ffff_f000;
+
+const GCE: HostProfile = HostProfile {
+    name: "gce",
+    summary: "Google Compute Engine on Milan (N2D), VMSA at the end of 48 bits",
+    g_pat: 0x0007_0106,
+    rdx: Some(0x600),
+    mxcsr: 0,
+    x87_fcw: 0,
+    sec_mem: PageType::Unmeasured,
+    ..QEMU
+};
 
 const QEMU: HostProfile = HostProfile {
     name: "qemu",
@@ -51,10 +68,12 @@ const QEMU: HostProfile = HostProfile {
     x87_fcw: 0x37f,
     sec_mem: PageType::Zero,
     cpuid_last: false,
+    vmsa_gpa: VMSA_GPA_48,
 };
 
-/// Every known host. `ec2` and `gce` follow sev-snp-measure 0.0.13; GCE's VMSA address on Genoa is not confirmed.
-pub const HOSTS: [&HostProfile; 4] = [
+/// Every known host. `ec2` and `gce` follow sev-snp-measure 0.0.13. `gce-genoa` has the address that gce-tcb-verifier derives
+/// from the CPU's 52 address bits, where sev-snp-measure has 48 for every CPU: no report from such a machine was at hand.
+pub const HOSTS: [&HostProfile; 5] = [
     &QEMU,
     &HostProfile {
         name: "qemu-before-6.9",
@@ -75,15 +94,12 @@ pub const HOSTS: [&HostProfile; 4] = [
         cpuid_last: true,
         ..QEMU
     },
+    &GCE,
     &HostProfile {
-        name: "gce",
-        summary: "Google Compute Engine",
-        g_pat: 0x0007_0106,
-        rdx: Some(0x600),
-        mxcsr: 0,
-        x87_fcw: 0,
-        sec_mem: PageType::Unmeasured,
-        ..QEMU
+        name: "gce-genoa",
+        summary: "Google Compute Engine on Genoa (C3D), VMSA at the end of 52 bits; not confirmed by a report",
+        vmsa_gpa: VMSA_GPA_52,
+        ..GCE
     },
 ];
 
@@ -105,6 +121,11 @@ impl HostProfile {
         found.ok_or_else(|| UnknownHost {
             name: name.to_owned(),
         })
+    }
+
+    /// Returns whether the launch digest depends on the vCPU model.
+    pub fn measures_vcpu_model(&self) -> bool {
+        self.rdx.is_none()
     }
 }
 

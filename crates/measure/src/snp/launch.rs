@@ -14,8 +14,6 @@ use crate::transcript::{Register, Step, Transcript};
 
 /// vCPUs counted at most; KVM's own limit.
 pub const MAX_VCPUS: u32 = 4096;
-/// Where KVM puts every VMSA (Linux `arch/x86/kvm/svm/sev.c`, `INITIAL_VMSA_GPA`).
-const VMSA_GPA: u64 = 0xffff_ffff_f000;
 /// Reset vector of the boot vCPU.
 const RESET_EIP: u32 = 0xffff_fff0;
 
@@ -28,7 +26,7 @@ pub struct LaunchInputs<'a> {
     pub kernel: Option<KernelHashes>,
     /// The virtual machine monitor.
     pub host: &'a HostProfile,
-    /// CPUID signature of the vCPU model.
+    /// CPUID signature of the vCPU model; without effect unless [`HostProfile::measures_vcpu_model`].
     pub vcpu: VcpuSignature,
     /// `SEV_FEATURES`; 1 is SNP and nothing else.
     pub sev_features: u64,
@@ -270,12 +268,13 @@ fn launch_vcpus(
             (_, Some(ap)) => ap,
             (_, None) => return Err(LaunchError::NoApReset { found: most }),
         };
-        gctx.update(PageType::Vmsa, VMSA_GPA, &vmsa);
-        let what = format!("VMSA page {VMSA_GPA:#x}");
-        let input = format!(
-            "vCPU {}, {signature}, SEV_FEATURES {sev_features:#x}",
-            count - 1
-        );
+        gctx.update(PageType::Vmsa, host.vmsa_gpa, &vmsa);
+        let what = format!("VMSA page {:#x}", host.vmsa_gpa);
+        let index = count - 1;
+        let input = match host.measures_vcpu_model() {
+            true => format!("vCPU {index}, {signature}, SEV_FEATURES {sev_features:#x}"),
+            false => format!("vCPU {index}, SEV_FEATURES {sev_features:#x}"),
+        };
         tell(Event::Run {
             what,
             input,

@@ -217,6 +217,12 @@ impl Ovmf {
     pub fn sections(&self) -> &[Section] {
         &self.sections
     }
+
+    /// Returns the sections of types newer than this crate, which are measured as zero pages, as QEMU launches them.
+    pub fn unknown_sections(&self) -> impl Iterator<Item = &Section> {
+        let unknown = |section: &&Section| matches!(section.kind, SectionKind::Unknown(_));
+        self.sections.iter().filter(unknown)
+    }
 }
 
 /// Returns the GUIDed table without its footer entry.

@@ -1,6 +1,8 @@
 mod enforcement;
 mod firmware;
+mod id_block;
 mod oracle;
+mod own;
 mod shared;
 mod volumes;
 
@@ -194,6 +196,6 @@ fn vcpu_signature_takes_models_of_any_version_and_plain_hex() {
     let error = HostProfile::named("xen").unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown host `xen`: wanted qemu, qemu-before-6.9, ec2, gce"
+        "unknown host `xen`: wanted qemu, qemu-before-6.9, ec2, gce, gce-genoa"
     );
 }
