@@ -13,8 +13,8 @@ use cloister_measure::reference::{
     Class, LaunchDigestEntry, LaunchPolicy, ReferenceValues, Register, SCHEMA_VERSION,
 };
 use cloister_measure::snp::{
-    HostProfile, KernelHashes, LaunchError, LaunchInputs, Ovmf, OvmfError, UnknownHost,
-    UnknownVcpuModel, VcpuSignature, launch_digests,
+    EnforcementError, HostProfile, KernelHashes, LaunchError, LaunchInputs, Ovmf, OvmfError,
+    UnknownHost, UnknownVcpuModel, VcpuSignature, check_enforcement, launch_digests,
 };
 use cloister_measure::uki::{UNPREDICTED, UkiError, predict};
 use sha2::{Digest as _, Sha256};
@@ -60,6 +60,9 @@ pub(crate) enum MeasurementsError {
     /// Firmware.
     #[error("locked firmware: {0}")]
     Firmware(#[from] OvmfError),
+    /// Firmware that would boot any kernel, whatever its launch digest says.
+    #[error("locked firmware cannot be trusted with a measured kernel")]
+    Enforcement(#[from] EnforcementError),
     /// Launch.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -153,6 +156,10 @@ fn snp(platform: &Platform, image: &Measured<'_>) -> Result<ReferenceValues, Mea
         .ok_or_else(|| wrong(platform, "`[snp]` is missing"))?;
     let policy = launch_policy(platform, facts)?;
     let ovmf = Ovmf::from_image(firmware)?;
+    // Without a hash page there is no digest, which the launch says in its own words.
+    if ovmf.has_hash_page() {
+        check_enforcement(firmware)?;
+    }
     let (kernel, initrd) = (
         Sha256::digest(image.kernel).into(),
         Sha256::digest(image.initrd).into(),
@@ -306,6 +313,18 @@ mod tests {
             of(&mixed, None),
             MeasurementsError::Platform { .. }
         ));
+    }
+
+    #[test]
+    fn snp_refuses_firmware_that_would_boot_any_kernel() {
+        let of = |name: &str| {
+            let path = format!("{}/../tests/vectors/snp/{name}", env!("CARGO_MANIFEST_DIR"));
+            let firmware = std::fs::read(path).unwrap();
+            reference(&platform("qemu-snp"), &measured(Some(&firmware)))
+        };
+        let refused = of("not-enforcing.fd").unwrap_err();
+        assert!(matches!(refused, MeasurementsError::Enforcement(_)));
+        assert!(!of("enforcing.fd").unwrap().launch_digests.is_empty());
     }
 
     #[test]

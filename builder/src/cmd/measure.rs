@@ -2,10 +2,9 @@
 
 mod boot_log;
 mod error;
-mod explain;
-mod export;
+mod id_block;
 mod image;
-mod pe;
+mod numbers;
 mod replay;
 mod snp;
 mod uki;
@@ -29,6 +28,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Snp(snp::Args),
+    IdBlock(id_block::Args),
     Uki(uki::Args),
     Pe(pe::Args),
     Image(image::Args),
@@ -41,6 +41,7 @@ enum What {
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     match args.what {
         What::Snp(args) => snp::run(&args, ctx),
+        What::IdBlock(args) => id_block::run(&args, ctx),
         What::Uki(args) => uki::run(&args, ctx),
         What::Image(args) => image::run(&args, ctx),
         What::Pe(args) => pe::run(&args, ctx),

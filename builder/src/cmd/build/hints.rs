@@ -51,8 +51,16 @@ impl Hinted for ErofsError {
 
 impl Hinted for MeasurementsError {
     fn hint(&self) -> Option<String> {
-        let firmware = matches!(self, Self::NoFirmware(_));
-        firmware.then(|| "add `firmware` to the recipe's `[tools]`, or name other platforms with `--platform`".to_owned())
+        let hint = match self {
+            Self::NoFirmware(_) => {
+                "add `firmware` to the recipe's `[tools]`, or name other platforms with `--platform`"
+            }
+            Self::Enforcement(_) => {
+                "lock the `AmdSev` build of OVMF in the recipe's `[tools]`, such as Debian's `ovmf-amdsev`"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 

@@ -1,23 +1,27 @@
 //! Errors of `cloister measure`, and reading its files.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use cloister_measure::eventlog::EventLogError;
 use cloister_measure::gpt::GptError;
 use cloister_measure::pe::PeError;
 use cloister_measure::reference::ReferenceError;
-use cloister_measure::snp::{LaunchError, OvmfError, UnknownHost, UnknownVcpuModel};
+use cloister_measure::snp::{
+    EnforcementError, LaunchError, OvmfError, UnknownHost, UnknownVcpuModel,
+};
 use cloister_measure::uki::UkiError;
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 use thiserror::Error;
 
 use crate::cmd::Hinted;
 use crate::corim::CorimError;
 
 /// Bytes read at once when a file is only hashed.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 64 << 10;
+/// Largest file that is read whole: firmware is not larger.
+const MOST: u64 = 64 << 20;
 
 /// Why something could not be measured.
 #[derive(Debug, Error)]
@@ -27,10 +31,24 @@ pub(super) enum MeasureError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("cannot write `{}`", path.display())]
+    Create {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot write the result")]
     Write { source: std::io::Error },
     #[error("cannot measure firmware `{}`", path.display())]
     Firmware { path: PathBuf, source: OvmfError },
+    #[error("`{}` has more than {MOST} bytes", path.display())]
+    Large { path: PathBuf },
+    #[error("command line `{}` has a NUL at byte {offset}, where every kernel would end it", path.display())]
+    Nul { path: PathBuf, offset: usize },
+    #[error("firmware `{}` cannot be trusted with a measured kernel", path.display())]
+    Enforcement {
+        path: PathBuf,
+        source: EnforcementError,
+    },
     #[error("cannot launch with firmware `{}`", path.display())]
     Launch { path: PathBuf, source: LaunchError },
     #[error("cannot measure `{}`", path.display())]
@@ -79,6 +97,9 @@ impl Hinted for MeasureError {
                 source: LaunchError::NoKernelHashes | LaunchError::HashTableElsewhere { .. },
                 ..
             } => "use the `AmdSev` build of OVMF, or boot a UKI from disk and leave `--kernel` out",
+            MeasureError::Enforcement { .. } => {
+                "use the `AmdSev` build of OVMF, such as Debian's `ovmf-amdsev`, or boot a UKI from disk and leave `--kernel` out"
+            }
             MeasureError::Launch {
                 source: LaunchError::NoApReset { .. },
                 ..
@@ -116,7 +137,28 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, MeasureError> {
     })
 }
 
-/// Hashes a file of any size in constant memory.
+/// Reads a whole file that must not be larger than firmware can be.
+pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, MeasureError> {
+    let failed = |source| MeasureError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    let length = file
+        .take(MOST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    match length as u64 > MOST {
+        true => Err(MeasureError::Large {
+            path: path.to_owned(),
+        }),
+        false => Ok(bytes),
+    }
+}
+
+/// Hashes a file of any size in constant memory, with the SHA-256 that is fastest on every CPU here: a launch is measured
+/// in hardly more time than its initrd takes to hash.
 pub(super) fn hash(path: &Path) -> Result<[u8; 32], MeasureError> {
     let failed = |source| MeasureError::Read {
         path: path.to_owned(),
@@ -124,14 +166,22 @@ pub(super) fn hash(path: &Path) -> Result<[u8; 32], MeasureError> {
     };
     let mut file = File::open(path).map_err(failed)?;
     let mut chunk = vec![0; CHUNK];
-    let mut hasher = Sha256::new();
+    let mut hasher = Context::new(&SHA256);
     loop {
-        let length = file.read(&mut chunk).map_err(failed)?;
+        let length = match file.read(&mut chunk) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            length => length.map_err(failed)?,
+        };
         match chunk.get(..length) {
-            None | Some([]) => return Ok(hasher.finalize().into()),
+            None | Some([]) => break,
             Some(bytes) => hasher.update(bytes),
         }
     }
+    let mut hash = [0; 32];
+    for (to, from) in hash.iter_mut().zip(hasher.finish().as_ref()) {
+        *to = *from;
+    }
+    Ok(hash)
 }
 
 /// Lists the files of a directory with the given extension, sorted; none when there is no directory.
@@ -142,7 +192,7 @@ pub(super) fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, M
         source,
     };
     let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,
     };
     let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed));
@@ -154,6 +204,8 @@ pub(super) fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, M
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
 
     #[test]

@@ -1,233 +1,309 @@
 //! `cloister measure snp`: SEV-SNP launch digests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use cloister_measure::snp::{
-    HostProfile, KernelHashes, LaunchDigest, LaunchInputs, Ovmf, VcpuSignature, launch_digests,
-    transcript,
+    HostProfile, KernelHashes, LaunchDigest, LaunchInputs, Ovmf, Section, SectionKind,
+    VcpuSignature, check_enforcement, launch_digests, transcript,
 };
 use serde_json::{Value, json};
 
-use super::error::{MeasureError, hash, read};
+use super::error::{MeasureError, read_small};
+use super::numbers::{Input, launch_digest, number, number32};
 use super::{explained, print, print_json};
 use crate::cmd::{CommandError, Context};
 
 /// Compute the SEV-SNP launch digest of a guest on QEMU or a cloud
+///
+/// Prints one digest a line, with more than one number of vCPUs as `N DIGEST`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Firmware image, whole
+    /// Firmware image; with `--firmware-digest` its end with the tables is enough
     #[arg(long, value_name = "FILE")]
-    ovmf: PathBuf,
-    /// Kernel of a direct boot with kernel-hashes; without it firmware boots from disk
-    #[arg(long, value_name = "FILE")]
-    kernel: Option<PathBuf>,
-    /// SHA-256 of the kernel, instead of the file
-    #[arg(long, value_name = "HEX", conflicts_with = "kernel", value_parser = sha256)]
-    kernel_sha256: Option<[u8; 32]>,
+    firmware: PathBuf,
+    /// Launch digest after the firmware's own pages, instead of hashing them; whether firmware verifies a kernel is then
+    /// not checked
+    #[arg(long, value_name = "HEX", value_parser = launch_digest)]
+    firmware_digest: Option<LaunchDigest>,
+    /// Kernel of a direct boot with kernel hashes; without it firmware boots from disk
+    #[arg(long, value_name = "FILE|sha256:HEX", value_parser = OsStringValueParser::new().try_map(Input::parse))]
+    kernel: Option<Input>,
     /// Initrd of a direct boot; hashed in constant memory
+    #[arg(long, value_name = "FILE|sha256:HEX", value_parser = OsStringValueParser::new().try_map(Input::parse))]
+    initrd: Option<Input>,
+    /// Kernel command line, exactly as given to `-append`: white space counts
+    #[arg(
+        long,
+        value_name = "STR",
+        allow_hyphen_values = true,
+        conflicts_with = "cmdline_file"
+    )]
+    cmdline: Option<OsString>,
+    /// File with the kernel command line, byte for byte: a newline at its end counts
     #[arg(long, value_name = "FILE")]
-    initrd: Option<PathBuf>,
-    /// SHA-256 of the initrd, instead of the file
-    #[arg(long, value_name = "HEX", conflicts_with = "initrd", value_parser = sha256)]
-    initrd_sha256: Option<[u8; 32]>,
-    /// Kernel command line, exactly as given to `-append`; white space counts
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        allow_hyphen_values = true
-    )]
-    append: String,
+    cmdline_file: Option<PathBuf>,
     /// Numbers of vCPUs; many cost no more than the largest
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', required = true, value_parser = number32)]
     vcpus: Vec<u32>,
-    /// QEMU vCPU models (`EPYC-v4`) or signatures (`0xa10f10`)
-    #[arg(
-        long,
-        value_name = "MODEL,...",
-        value_delimiter = ',',
-        default_value = "EPYC-v4"
-    )]
-    vcpu_model: Vec<String>,
+    /// QEMU's vCPU model, such as `EPYC-v4`; not the host's CPU
+    #[arg(long, value_name = "NAME", conflicts_with = "vcpu_signature")]
+    vcpu_model: Option<String>,
+    /// CPUID signature of the vCPU model, such as `0xa10f10`
+    #[arg(long, value_name = "N", value_parser = number32)]
+    vcpu_signature: Option<u32>,
     /// `SEV_FEATURES` of the guest: `0x1` is SNP only, `0x21` adds debug swap
-    #[arg(long, value_name = "HEX", default_value = "0x1", value_parser = features)]
-    sev_features: u64,
-    /// Host profile: `qemu`, `qemu-before-6.9`, `ec2` or `gce`
+    #[arg(long, value_name = "N", default_value = "0x1", value_parser = number)]
+    guest_features: u64,
+    /// What the host adds: `qemu`, `qemu-before-6.9`, `ec2`, `gce` or `gce-genoa`; the clouds need no vCPU model
     #[arg(long, value_name = "NAME", default_value = "qemu")]
-    host: String,
-    /// Explain each digest step by step
+    host_profile: String,
+    /// Explain the digest of the largest number of vCPUs step by step
     #[arg(long)]
     transcript: bool,
 }
 
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
-    let host = HostProfile::named(&args.host).map_err(MeasureError::from)?;
-    if args.kernel.is_none() && args.kernel_sha256.is_none() {
-        refuse_without_kernel(args)?;
-    }
-    let (firmware, kernel) = inputs(args)?;
-    let mut rows = Vec::new();
-    for model in &args.vcpu_model {
-        let vcpu: VcpuSignature = model.parse().map_err(MeasureError::from)?;
-        let sev_features = args.sev_features;
-        let inputs = LaunchInputs {
-            firmware: &firmware,
-            kernel,
-            host,
-            vcpu,
-            sev_features,
-        };
-        rows.extend(measure(args, ctx, model, &inputs)?);
-    }
+    let measured = measure(args)?;
     if ctx.json {
-        print_json(&json!({
-            "host": host.name,
-            "launch-digests": rows,
-            "sev-features": args.sev_features,
-        }))?;
+        print_json(&measured.json(args))?;
+        return Ok(ExitCode::SUCCESS);
     }
+    if measured.enforcement == NOT_CHECKED {
+        eprintln!("enforcement: {NOT_CHECKED}");
+    }
+    for note in &measured.notes {
+        eprintln!("note: {note}");
+    }
+    let account = measured.account.unwrap_or_default();
+    let lines: String = args
+        .vcpus
+        .iter()
+        .filter_map(|count| Some((count, measured.digests.get(count)?)))
+        .map(|(count, digest)| match args.vcpus.len() {
+            1 => format!("{digest}\n"),
+            _ => format!("{count} {digest}\n"),
+        })
+        .collect();
+    print(&(explained(args.transcript, &account) + &lines))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Computes and prints the digests of one vCPU model; gives them back as JSON.
-fn measure(
-    args: &Args,
-    ctx: &Context,
-    model: &str,
-    inputs: &LaunchInputs<'_>,
-) -> Result<Vec<Value>, MeasureError> {
+/// Whether the firmware was found to verify the kernel.
+const CHECKED: &str = "checked";
+const NOT_CHECKED: &str = "not checked";
+const NOT_NEEDED: &str = "not needed";
+
+/// Digests, and what there is to say about them.
+struct Measured {
+    digests: BTreeMap<u32, LaunchDigest>,
+    account: Option<cloister_measure::transcript::Transcript>,
+    firmware_digest: LaunchDigest,
+    kernel: Option<KernelHashes>,
+    vcpu: Option<VcpuSignature>,
+    enforcement: &'static str,
+    unknown: Vec<Section>,
+    notes: Vec<String>,
+}
+
+impl Measured {
+    /// The document of `docs/measurement-snp.md`.
+    fn json(&self, args: &Args) -> Value {
+        let rows = args.vcpus.iter().filter_map(|count| {
+            let digest = self.digests.get(count)?;
+            Some(json!({"digest": digest.to_string(), "vcpus": count}))
+        });
+        let kernel = self.kernel.map(|hashes| {
+            json!({
+                "cmdline": hex::encode(hashes.command_line),
+                "initrd": hex::encode(hashes.initrd),
+                "kernel": hex::encode(hashes.kernel),
+            })
+        });
+        let unknown = self.unknown.iter().map(|section| {
+            let kind = kind(section).map(|kind| format!("{kind:#x}"));
+            json!({"gpa": format!("{:#x}", section.gpa), "size": section.size, "type": kind})
+        });
+        let mut document = json!({
+            "enforcement": self.enforcement,
+            "firmware-digest": self.firmware_digest.to_string(),
+            "guest-features": format!("{:#x}", args.guest_features),
+            "host-profile": args.host_profile,
+            "kernel-hashes": kernel,
+            "launch-digests": rows.collect::<Vec<_>>(),
+            "notes": self.notes,
+            "schema-version": 1,
+            "unknown-sections": unknown.collect::<Vec<_>>(),
+            "vcpu-signature": self.vcpu.map(|vcpu| vcpu.to_string()),
+        });
+        if let (Some(account), Some(document)) = (&self.account, document.as_object_mut()) {
+            document.insert("transcript".to_owned(), json!(account));
+        }
+        document
+    }
+}
+
+fn measure(args: &Args) -> Result<Measured, CommandError> {
+    let host = HostProfile::named(&args.host_profile).map_err(MeasureError::from)?;
+    let vcpu = signature(args, host)?;
+    refuse_without_kernel(args)?;
+    let (firmware, kernel) = inputs(args)?;
+    let inputs = LaunchInputs {
+        firmware: &firmware,
+        kernel,
+        host,
+        vcpu: vcpu.unwrap_or(VcpuSignature(0)),
+        sev_features: args.guest_features,
+    };
     let failed = |source| MeasureError::Launch {
-        path: args.ovmf.clone(),
+        path: args.firmware.clone(),
         source,
     };
     let counts: BTreeSet<u32> = args.vcpus.iter().copied().collect();
-    let mut rows = Vec::new();
-    for (vcpus, digest) in launch_digests(inputs, &counts).map_err(failed)? {
-        let mut row = row(model, vcpus, digest);
-        if args.transcript {
-            let account = transcript(inputs, vcpus).map_err(failed)?;
-            if let (true, Some(row)) = (ctx.json, row.as_object_mut()) {
-                row.insert("transcript".to_owned(), json!(account));
-            }
-            print(&explained(!ctx.json, &account))?;
-        }
-        if !ctx.json {
-            print(&format!("{digest}  {model} x{vcpus}\n"))?;
-        }
-        rows.push(row);
-    }
-    Ok(rows)
+    let digests = launch_digests(&inputs, &counts).map_err(failed)?;
+    let most = counts.last().copied().filter(|_| args.transcript);
+    let account = most.map(|most| transcript(&inputs, most).map_err(failed));
+    let unknown: Vec<Section> = firmware.unknown_sections().copied().collect();
+    Ok(Measured {
+        digests,
+        account: account.transpose()?,
+        firmware_digest: firmware.seed(),
+        kernel,
+        vcpu,
+        enforcement: match (args.firmware_digest, kernel) {
+            (Some(_), _) => NOT_CHECKED,
+            (None, Some(_)) => CHECKED,
+            (None, None) => NOT_NEEDED,
+        },
+        notes: unknown.iter().map(unknown_note).collect(),
+        unknown,
+    })
 }
 
-fn row(model: &str, vcpus: u32, digest: LaunchDigest) -> Value {
-    json!({"digest": digest.to_string(), "vcpu-model": model, "vcpus": vcpus})
+/// The signature of the vCPU model; `None` where the host's profile leaves it out of the digest.
+fn signature(args: &Args, host: &HostProfile) -> Result<Option<VcpuSignature>, CommandError> {
+    let named = args.vcpu_model.as_ref().map(|name| name.parse());
+    let named = named.transpose().map_err(MeasureError::from)?;
+    let found = named.or(args.vcpu_signature.map(VcpuSignature));
+    if found.is_none() && host.measures_vcpu_model() {
+        let error = anyhow::anyhow!(
+            "host profile `{}` needs `--vcpu-model` or `--vcpu-signature`",
+            host.name
+        );
+        let hint = "name the model of QEMU's `-cpu`, for example `--vcpu-model EPYC-v4`";
+        return Err(CommandError::new(error).with_hint(hint));
+    }
+    Ok(found.filter(|_| host.measures_vcpu_model()))
 }
 
 fn refuse_without_kernel(args: &Args) -> Result<(), CommandError> {
     let given = [
         (args.initrd.is_some(), "--initrd"),
-        (args.initrd_sha256.is_some(), "--initrd-sha256"),
-        (!args.append.is_empty(), "--append"),
+        (args.cmdline.is_some(), "--cmdline"),
+        (args.cmdline_file.is_some(), "--cmdline-file"),
     ];
-    match given.iter().find(|(given, _)| *given) {
-        Some((_, option)) => {
-            let error = anyhow::anyhow!("`{option}` without `--kernel` would not be measured");
-            Err(CommandError::new(error).with_hint("add `--kernel FILE`"))
-        }
-        None => Ok(()),
+    let given = given
+        .iter()
+        .find(|(given, _)| *given && args.kernel.is_none());
+    given.map_or(Ok(()), |(_, option)| {
+        let error = anyhow::anyhow!("`{option}` without `--kernel` would not be measured");
+        Err(CommandError::new(error).with_hint("add `--kernel FILE`"))
+    })
+}
+
+/// Reads and hashes the files, each in a thread of its own: the initrd is the largest, and is not to wait.
+fn inputs(args: &Args) -> Result<(Ovmf, Option<KernelHashes>), MeasureError> {
+    let command_line = command_line(args)?;
+    thread::scope(|scope| {
+        let firmware = scope.spawn(|| firmware_of(args));
+        let kernel = scope.spawn(|| args.kernel.as_ref().map(Input::sha256).transpose());
+        let initrd = args.initrd.as_ref().map(Input::sha256).transpose();
+        let (firmware, kernel) = (joined(firmware.join())?, joined(kernel.join())?);
+        let initrd = initrd?;
+        let hashes = kernel.map(|kernel| KernelHashes::new(kernel, initrd, &command_line));
+        Ok((firmware, hashes))
+    })
+}
+
+fn joined<T>(result: thread::Result<Result<T, MeasureError>>) -> Result<T, MeasureError> {
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// The bytes of the command line. One with a NUL inside cannot be handed to a kernel.
+fn command_line(args: &Args) -> Result<Vec<u8>, MeasureError> {
+    let Some(path) = &args.cmdline_file else {
+        let text = args.cmdline.as_deref().unwrap_or_default();
+        return Ok(text.as_bytes().to_vec());
+    };
+    let bytes = read_small(path)?;
+    match bytes.iter().position(|byte| *byte == 0) {
+        Some(offset) => Err(MeasureError::Nul {
+            path: path.clone(),
+            offset,
+        }),
+        None => Ok(bytes),
     }
 }
 
-/// Reads and hashes the files: firmware and kernel beside the initrd, which is the largest.
-fn inputs(args: &Args) -> Result<(Ovmf, Option<KernelHashes>), MeasureError> {
-    let file_hash = |path: &Option<PathBuf>, given| match path {
-        Some(path) => hash(path).map(Some),
-        None => Ok(given),
-    };
-    thread::scope(|scope| {
-        let others = scope.spawn(|| {
-            let kernel = file_hash(&args.kernel, args.kernel_sha256)?;
-            Ok::<_, MeasureError>((firmware(&args.ovmf)?, kernel))
-        });
-        let initrd = file_hash(&args.initrd, args.initrd_sha256);
-        let (firmware, kernel) = match others.join() {
-            Ok(others) => others?,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        let initrd = initrd?;
-        let append = args.append.as_bytes();
-        Ok((
-            firmware,
-            kernel.map(|kernel| KernelHashes::new(kernel, initrd, append)),
-        ))
+fn firmware_of(args: &Args) -> Result<Ovmf, MeasureError> {
+    match (args.firmware_digest, &args.kernel) {
+        (None, None) => firmware(&args.firmware),
+        (None, Some(_)) => verifying_firmware(&args.firmware),
+        (Some(digest), _) => {
+            let failed = |source| MeasureError::Firmware {
+                path: args.firmware.clone(),
+                source,
+            };
+            Ovmf::from_tables(&read_small(&args.firmware)?, digest).map_err(failed)
+        }
+    }
+}
+
+fn parse(path: &Path, image: &[u8]) -> Result<Ovmf, MeasureError> {
+    Ovmf::from_image(image).map_err(|source| MeasureError::Firmware {
+        path: path.to_owned(),
+        source,
     })
 }
 
 /// Reads and measures a firmware image.
 pub(super) fn firmware(path: &Path) -> Result<Ovmf, MeasureError> {
-    let failed = |source| MeasureError::Firmware {
-        path: path.to_owned(),
-        source,
-    };
-    Ovmf::from_image(&read(path)?).map_err(failed)
+    parse(path, &read_small(path)?)
 }
 
-fn sha256(text: &str) -> Result<[u8; 32], String> {
-    let mut hash = [0; 32];
-    hex::decode_to_slice(text, &mut hash).map_err(|error| format!("not a SHA-256: {error}"))?;
-    Ok(hash)
+/// Reads and measures a firmware image that is to boot a measured kernel, and refuses one that would boot any.
+pub(super) fn verifying_firmware(path: &Path) -> Result<Ovmf, MeasureError> {
+    let image = read_small(path)?;
+    let firmware = parse(path, &image)?;
+    // Without a hash page there is no digest, which the launch says in its own words.
+    if firmware.has_hash_page() {
+        check_enforcement(&image).map_err(|source| MeasureError::Enforcement {
+            path: path.to_owned(),
+            source,
+        })?;
+    }
+    Ok(firmware)
 }
 
-fn features(text: &str) -> Result<u64, String> {
-    let digits = text
-        .strip_prefix("0x")
-        .ok_or("wanted hex digits after `0x`")?;
-    u64::from_str_radix(digits, 16).map_err(|error| error.to_string())
+fn kind(section: &Section) -> Option<u32> {
+    match section.kind {
+        SectionKind::Unknown(kind) => Some(kind),
+        _ => None,
+    }
+}
+
+fn unknown_note(section: &Section) -> String {
+    format!(
+        "firmware metadata has a section of {} at {:#x} of {:#x} bytes; it is measured as zero pages, as QEMU launches it",
+        section.kind, section.gpa, section.size
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    fn parse(words: &[&str]) -> Result<Args, clap::Error> {
-        let line = ["snp", "--ovmf", "f"].iter().chain(words);
-        Line::try_parse_from(line).map(|line| line.args)
-    }
-
-    #[test]
-    fn lists_and_numbers_are_parsed() {
-        let words = [
-            "--vcpus",
-            "1,2,64",
-            "--vcpu-model",
-            "EPYC-v4,0xa10f10",
-            "--sev-features",
-            "0x21",
-        ];
-        let args = parse(&words).unwrap();
-        assert_eq!((args.vcpus, args.sev_features), (vec![1, 2, 64], 0x21));
-        assert_eq!(args.vcpu_model, ["EPYC-v4", "0xa10f10"]);
-        assert!(parse(&["--sev-features", "33"]).is_err());
-        assert!(parse(&["--kernel-sha256", "abcd"]).is_err());
-        assert!(parse(&["--kernel", "k", "--kernel-sha256", &"ab".repeat(32)]).is_err());
-    }
-
-    #[test]
-    fn inputs_of_a_direct_boot_need_a_kernel() {
-        let args = parse(&["--append", "-x"]).unwrap();
-        assert!(refuse_without_kernel(&args).is_err());
-        assert!(refuse_without_kernel(&parse(&[]).unwrap()).is_ok());
-    }
-}
+mod tests;

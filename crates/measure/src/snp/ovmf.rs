@@ -218,6 +218,14 @@ impl Ovmf {
         &self.sections
     }
 
+    /// Returns whether the firmware has a page for kernel hashes. Whether it compares them is
+    /// [`check_enforcement`](super::check_enforcement)'s to say.
+    pub fn has_hash_page(&self) -> bool {
+        let page =
+            |section: &Section| section.kind == SectionKind::KernelHashes && section.size > 0;
+        self.sections.iter().any(page)
+    }
+
     /// Returns the sections of types newer than this crate, which are measured as zero pages, as QEMU launches them.
     pub fn unknown_sections(&self) -> impl Iterator<Item = &Section> {
         let unknown = |section: &&Section| matches!(section.kind, SectionKind::Unknown(_));

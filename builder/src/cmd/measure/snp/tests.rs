@@ -1,0 +1,160 @@
+//! The command line and its JSON, on the synthetic firmware of `tests/vectors/snp`. Digests have their oracle there.
+
+use clap::Parser;
+use insta::assert_snapshot;
+
+use super::*;
+use crate::cmd::Hinted as _;
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn vector(name: &str) -> String {
+    format!("{}/../tests/vectors/snp/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn parse(firmware: &str, words: &[&str]) -> Result<Args, clap::Error> {
+    let firmware = vector(firmware);
+    let line = ["snp", "--firmware", &firmware];
+    Line::try_parse_from(line.iter().chain(words)).map(|line| line.args)
+}
+
+fn measured(firmware: &str, words: &[&str]) -> Value {
+    let args = parse(firmware, words).unwrap();
+    measure(&args).unwrap().json(&args)
+}
+
+#[test]
+fn json_of_a_direct_boot_is_as_documented() {
+    let (kernel, initrd) = (vector("kernel"), vector("initrd"));
+    let words = [
+        "--kernel",
+        &kernel,
+        "--initrd",
+        &initrd,
+        "--cmdline",
+        "console=ttyS0",
+        "--vcpus",
+        "64,0x1",
+        "--vcpu-model",
+        "EPYC-v4",
+    ];
+    assert_snapshot!(format!("{:#}", measured("enforcing.fd", &words)));
+}
+
+#[test]
+fn json_of_a_cloud_from_a_firmware_digest_is_as_documented() {
+    let digest = "f4e14d89f8678c99cd1fed031ff1f6233fe6e0e2c82d256e1d439db6f4761b1be8dc8ce86192e0f0b164b54feae8dd7f";
+    let words = [
+        "--vcpus",
+        "2",
+        "--host-profile",
+        "gce",
+        "--firmware-digest",
+        digest,
+        "--transcript",
+    ];
+    assert_snapshot!(format!("{:#}", measured("enforcing.fd", &words)));
+}
+
+#[test]
+fn json_reports_sections_of_unknown_type() {
+    let words = [
+        "--vcpus",
+        "1",
+        "--vcpu-signature",
+        "8392466",
+        "--guest-features",
+        "0x21",
+    ];
+    assert_snapshot!(format!("{:#}", measured("unknown-section.fd", &words)));
+}
+
+#[test]
+fn lists_and_numbers_are_parsed() {
+    let args = parse("f", &["--vcpus", "1,0x2,64", "--guest-features", "33"]).unwrap();
+    assert_eq!((args.vcpus, args.guest_features), (vec![1, 2, 64], 0x21));
+    for words in [
+        &["--vcpu-model", "EPYC"][..],
+        &["--vcpus", "1,"],
+        &["--vcpus", "1", "--guest-features", "x"],
+        &["--vcpus", "1", "--kernel", "sha256:abcd"],
+        &[
+            "--vcpus",
+            "1",
+            "--vcpu-model",
+            "EPYC",
+            "--vcpu-signature",
+            "1",
+        ],
+        &["--vcpus", "1", "--cmdline", "a", "--cmdline-file", "b"],
+        &["--vcpus", "1", "--firmware-digest", "00"],
+    ] {
+        assert!(parse("f", words).is_err(), "{words:?}");
+    }
+}
+
+#[test]
+fn a_vcpu_model_is_needed_where_it_is_measured() {
+    for (host, needed) in [
+        ("qemu", true),
+        ("qemu-before-6.9", true),
+        ("ec2", false),
+        ("gce", false),
+        ("gce-genoa", false),
+    ] {
+        let args = parse("enforcing.fd", &["--vcpus", "1", "--host-profile", host]).unwrap();
+        assert_eq!(measure(&args).is_err(), needed, "{host}");
+    }
+}
+
+#[test]
+fn inputs_of_a_direct_boot_need_a_kernel() {
+    for word in ["--cmdline", "--cmdline-file", "--initrd"] {
+        let args = parse("f", &["--vcpus", "1", word, "-x"]);
+        let args = args
+            .or_else(|_| parse("f", &["--vcpus", "1", word, "x"]))
+            .unwrap();
+        assert!(refuse_without_kernel(&args).is_err());
+    }
+    assert!(refuse_without_kernel(&parse("f", &["--vcpus", "1"]).unwrap()).is_ok());
+}
+
+#[test]
+fn firmware_that_would_boot_any_kernel_is_refused_for_a_kernel_alone() {
+    let kernel = [
+        "--kernel",
+        &vector("kernel"),
+        "--vcpus",
+        "1",
+        "--vcpu-model",
+        "EPYC",
+    ];
+    let args = parse("not-enforcing.fd", &kernel).unwrap();
+    let error = firmware_of(&args).unwrap_err();
+    assert!(matches!(error, MeasureError::Enforcement { .. }));
+    assert!(error.hint().unwrap().contains("AmdSev"));
+    assert!(measure(&parse("not-enforcing.fd", &kernel[2..]).unwrap()).is_ok());
+    assert!(measure(&parse("enforcing.fd", &kernel).unwrap()).is_ok());
+}
+
+#[test]
+fn command_line_of_a_file_is_taken_byte_for_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cmdline");
+    let of = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let name = path.to_str().unwrap();
+        command_line(&parse("f", &["--vcpus", "1", "--cmdline-file", name]).unwrap())
+    };
+    for bytes in [&b" a \n"[..], b"", b"\xff\xfe"] {
+        assert_eq!(of(bytes).unwrap(), bytes);
+    }
+    assert!(matches!(
+        of(b"ab\0"),
+        Err(MeasureError::Nul { offset: 2, .. })
+    ));
+}
