@@ -61,52 +61,55 @@ def firmware(driver, sections):
 
 SECTIONS = [(0x800000, 0x9000, 1), (0x80d000, 0x1000, 2), (0x80e000, 0x1000, 3), (0x80f000, 0, 4), (0x810000, 0x1000, 0x10),
             (0x811000, 0xf000, 1)]
-images = {
-    "enforcing.fd": firmware(executable(9000, ENTRIES), SECTIONS),
-    "not-enforcing.fd": firmware(executable(9000, ENTRIES[:2]), SECTIONS),
-    "unknown-section.fd": firmware(executable(9000, ENTRIES), SECTIONS + [(0x900000, 0x2000, 0x77)]),
-}
-for name, data in images.items(): open(f"{HERE}/{name}", "wb").write(data)
-open(f"{HERE}/kernel", "wb").write(b"kernel of the vectors\n")
-open(f"{HERE}/initrd", "wb").write(b"initrd of the vectors\n" * 30)
+def main():
+    images = {
+        "enforcing.fd": firmware(executable(9000, ENTRIES), SECTIONS),
+        "not-enforcing.fd": firmware(executable(9000, ENTRIES[:2]), SECTIONS),
+        "unknown-section.fd": firmware(executable(9000, ENTRIES), SECTIONS + [(0x900000, 0x2000, 0x77)]),
+    }
+    for name, data in images.items(): open(f"{HERE}/{name}", "wb").write(data)
+    open(f"{HERE}/kernel", "wb").write(b"kernel of the vectors\n")
+    open(f"{HERE}/initrd", "wb").write(b"initrd of the vectors\n" * 30)
 
-def run(*words): return subprocess.run([os.path.join(os.path.dirname(sys.executable), "sev-snp-measure"), *words], check=True, capture_output=True, text=True).stdout.strip()
+    def run(*words): return subprocess.run([os.path.join(os.path.dirname(sys.executable), "sev-snp-measure"), *words], check=True, capture_output=True, text=True).stdout.strip()
 
-rows = []
-def row(vmm, model, vcpus, features, cmdline, initrd=True):
-    words = ["--mode", "snp", "--vmm-type", vmm, "--vcpus", str(vcpus), "--vcpu-type", model, "--guest-features", hex(features),
-             "--ovmf", f"{HERE}/enforcing.fd"]
-    if cmdline is not None:
-        words += ["--kernel", f"{HERE}/kernel", "--append", cmdline] + (["--initrd", f"{HERE}/initrd"] if initrd else [])
-    rows.append({"host": {"QEMU": "qemu"}.get(vmm, vmm), "vcpu-model": model, "vcpus": vcpus, "guest-features": features,
-                 "cmdline": cmdline, "initrd": initrd and cmdline is not None, "digest": run(*words)})
-for vmm in ["QEMU", "ec2", "gce"]:
-    for vcpus in [1, 2, 3, 64, 255]: row(vmm, "EPYC-v4", vcpus, 1, "console=ttyS0")
-    row(vmm, "EPYC-v4", 2, 1, None)
-for model in ["EPYC", "EPYC-IBPB", "EPYC-Rome", "EPYC-Milan-v2", "EPYC-Genoa", "EPYC-Turin"]: row("QEMU", model, 2, 0x21, "quiet")
-for cmdline in ["", " ", " a b ", "a\n", "\t", "grün=ß", "x" * 4000]: row("QEMU", "EPYC-v4", 1, 0x1, cmdline)
-row("QEMU", "EPYC-v4", 1, 0x1, "quiet", initrd=False)
-for features in [0, 0x5, 0x8021, 0xffffffffffffffff]: row("QEMU", "EPYC-v4", 2, features, "quiet")
-seed = run("--mode", "snp:ovmf-hash", "--ovmf", f"{HERE}/enforcing.fd")
-json.dump({"firmware-digest": seed, "rows": rows}, open(f"{HERE}/launch-digests.json", "w"), indent=1, ensure_ascii=False)
-print(len(rows), "rows")
+    rows = []
+    def row(vmm, model, vcpus, features, cmdline, initrd=True):
+        words = ["--mode", "snp", "--vmm-type", vmm, "--vcpus", str(vcpus), "--vcpu-type", model, "--guest-features", hex(features),
+                 "--ovmf", f"{HERE}/enforcing.fd"]
+        if cmdline is not None:
+            words += ["--kernel", f"{HERE}/kernel", "--append", cmdline] + (["--initrd", f"{HERE}/initrd"] if initrd else [])
+        rows.append({"host": {"QEMU": "qemu"}.get(vmm, vmm), "vcpu-model": model, "vcpus": vcpus, "guest-features": features,
+                     "cmdline": cmdline, "initrd": initrd and cmdline is not None, "digest": run(*words)})
+    for vmm in ["QEMU", "ec2", "gce"]:
+        for vcpus in [1, 2, 3, 64, 255]: row(vmm, "EPYC-v4", vcpus, 1, "console=ttyS0")
+        row(vmm, "EPYC-v4", 2, 1, None)
+    for model in ["EPYC", "EPYC-IBPB", "EPYC-Rome", "EPYC-Milan-v2", "EPYC-Genoa", "EPYC-Turin"]: row("QEMU", model, 2, 0x21, "quiet")
+    for cmdline in ["", " ", " a b ", "a\n", "\t", "grün=ß", "x" * 4000]: row("QEMU", "EPYC-v4", 1, 0x1, cmdline)
+    row("QEMU", "EPYC-v4", 1, 0x1, "quiet", initrd=False)
+    for features in [0, 0x5, 0x8021, 0xffffffffffffffff]: row("QEMU", "EPYC-v4", 2, features, "quiet")
+    seed = run("--mode", "snp:ovmf-hash", "--ovmf", f"{HERE}/enforcing.fd")
+    json.dump({"firmware-digest": seed, "rows": rows}, open(f"{HERE}/launch-digests.json", "w"), indent=1, ensure_ascii=False)
+    print(len(rows), "rows")
 
-# ID block: keys and signatures are new in every run, so the public parts stand in the file.
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from sevsnpmeasure import id_block
+    # ID block: keys and signatures are new in every run, so the public parts stand in the file.
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from sevsnpmeasure import id_block
 
-def new_key(folder, name):
-    key = ec.generate_private_key(ec.SECP384R1())
-    with open(f"{folder}/{name}", "wb") as out:
-        out.write(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    return key.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint).hex()
+    def new_key(folder, name):
+        key = ec.generate_private_key(ec.SECP384R1())
+        with open(f"{folder}/{name}", "wb") as out:
+            out.write(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        return key.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint).hex()
 
-with tempfile.TemporaryDirectory() as folder:
-    digest = rows[0]["digest"]
-    keys = {name: new_key(folder, name) for name in ["id-key", "author-key"]}
-    lines = id_block.snp_calc_id_block(bytes.fromhex(digest), f"{folder}/id-key", f"{folder}/author-key").splitlines()
-block, auth = (one.split("=", 1)[1] for one in lines[0].split(","))
-digests = [base64.b64decode(line.split(": ")[1]).hex() for line in lines[1:]]
-json.dump({"launch-digest": digest, **keys, "id-block": block, "id-auth": auth, "id-key-digest": digests[0],
-           "author-key-digest": digests[1]}, open(f"{HERE}/id-block.json", "w"), indent=1)
+    with tempfile.TemporaryDirectory() as folder:
+        digest = rows[0]["digest"]
+        keys = {name: new_key(folder, name) for name in ["id-key", "author-key"]}
+        lines = id_block.snp_calc_id_block(bytes.fromhex(digest), f"{folder}/id-key", f"{folder}/author-key").splitlines()
+    block, auth = (one.split("=", 1)[1] for one in lines[0].split(","))
+    digests = [base64.b64decode(line.split(": ")[1]).hex() for line in lines[1:]]
+    json.dump({"launch-digest": digest, **keys, "id-block": block, "id-auth": auth, "id-key-digest": digests[0],
+               "author-key-digest": digests[1]}, open(f"{HERE}/id-block.json", "w"), indent=1)
+
+if __name__ == "__main__": main()
