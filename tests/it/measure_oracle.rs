@@ -119,7 +119,7 @@ fn arguments(case: &Value, index: usize) -> Vec<String> {
         }
     }
     let mut firmware = file("firmware");
-    if index % 5 == 0 {
+    if index.is_multiple_of(5) {
         let whole = fs::read(&firmware).unwrap();
         firmware = file("tail");
         fs::write(&firmware, &whole[whole.len() - 2000..]).unwrap();
