@@ -5,6 +5,7 @@
 //! | [`cli`] | every verb says what it does; exit codes |
 //! | [`bad_input`] | mistakes get a clear error and change nothing |
 //! | [`reproducible`] | builds in environments that differ give the same bytes; a planted difference is named |
+//! | [`measure_logs`] | a recorded log gives the registers of its TPM; exit codes of `measure replay` and `diff` |
 //! | [`measure_oracle`] | launch digests and ID blocks equal those of an independent implementation |
 //! | [`enforcement`] | firmware that would boot any kernel is refused |
 //! | [`boot`] | registers of a booted guest equal the values made before; nothing stays behind |

@@ -2,9 +2,12 @@
 
 mod boot_log;
 mod error;
+mod explain;
+mod export;
 mod id_block;
 mod image;
 mod numbers;
+mod pe;
 mod replay;
 mod snp;
 mod uki;

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use cloister_measure::snp::{
-    GuestPolicy, HOSTS, KernelHashes, LaunchDigest, LaunchInputs, Ovmf, VcpuSignature, check_enforcement, launch_digests,
-    transcript,
+    GuestPolicy, HOSTS, KernelHashes, LaunchDigest, LaunchInputs, Ovmf, VcpuSignature,
+    check_enforcement, launch_digests, transcript,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -51,7 +51,10 @@ fuzz_target!(|data: &[u8]| {
 fn volume(data: &[u8]) -> Vec<u8> {
     let length = (72 + 24 + data.len()) as u64;
     let mut bytes = [0; 16].to_vec();
-    bytes.extend([0x78, 0xe5, 0x8c, 0x8c, 0x3d, 0x8a, 0x1c, 0x4f, 0x99, 0x35, 0x89, 0x61, 0x85, 0xc3, 0x2d, 0xd3]); // FFS2
+    bytes.extend([
+        0x78, 0xe5, 0x8c, 0x8c, 0x3d, 0x8a, 0x1c, 0x4f, 0x99, 0x35, 0x89, 0x61, 0x85, 0xc3, 0x2d,
+        0xd3,
+    ]); // FFS2
     bytes.extend(length.to_le_bytes());
     bytes.extend(b"_FVH\xff\xfe\x04\x00\x48\x00\0\0\0\0\0\x02");
     bytes.resize(72, 0);
@@ -65,23 +68,46 @@ fn volume(data: &[u8]) -> Vec<u8> {
 
 /// Sets the checksums of all volumes in `bytes` that are not packed, and of their files: they would stop every edit.
 fn mended(mut bytes: Vec<u8>) -> Vec<u8> {
-    let starts: Vec<usize> =
-        bytes.windows(4).enumerate().filter(|(_, four)| four == b"_FVH").filter_map(|(at, _)| at.checked_sub(40)).collect();
+    let starts: Vec<usize> = bytes
+        .windows(4)
+        .enumerate()
+        .filter(|(_, four)| four == b"_FVH")
+        .filter_map(|(at, _)| at.checked_sub(40))
+        .collect();
     for start in starts {
-        let Some(header) = bytes.get(start + 48..start + 50) else { continue };
+        let Some(header) = bytes.get(start + 48..start + 50) else {
+            continue;
+        };
         let files = start + usize::from(u16::from_le_bytes([header[0], header[1]]));
-        if let Some(header) = bytes.get_mut(start..files).filter(|header| header.len() >= 56) {
+        if let Some(header) = bytes
+            .get_mut(start..files)
+            .filter(|header| header.len() >= 56)
+        {
             header[50..52].fill(0);
-            let sum = header.chunks_exact(2).fold(0_u16, |sum, word| sum.wrapping_add(u16::from_le_bytes([word[0], word[1]])));
+            let sum = header.chunks_exact(2).fold(0_u16, |sum, word| {
+                sum.wrapping_add(u16::from_le_bytes([word[0], word[1]]))
+            });
             header[50..52].copy_from_slice(&sum.wrapping_neg().to_le_bytes());
         }
         let mut file = files;
-        while let Some(header) = bytes.get_mut(file..file + 24).filter(|header| header.iter().any(|byte| *byte != 0xff)) {
+        while let Some(header) = bytes
+            .get_mut(file..file + 24)
+            .filter(|header| header.iter().any(|byte| *byte != 0xff))
+        {
             header[16] = 0;
-            let sum = header.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
-            header[16] = sum.wrapping_sub(header[17]).wrapping_sub(header[23]).wrapping_neg();
+            let sum = header
+                .iter()
+                .fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+            header[16] = sum
+                .wrapping_sub(header[17])
+                .wrapping_sub(header[23])
+                .wrapping_neg();
             let size = u32::from_le_bytes([header[20], header[21], header[22], 0]) as usize;
-            file = file.saturating_add(size.max(24)).saturating_sub(start).next_multiple_of(8) + start;
+            file = file
+                .saturating_add(size.max(24))
+                .saturating_sub(start)
+                .next_multiple_of(8)
+                + start;
         }
     }
     bytes
