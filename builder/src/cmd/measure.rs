@@ -5,6 +5,7 @@ mod error;
 mod image;
 mod replay;
 mod snp;
+mod tdx;
 mod uki;
 
 use std::io::{ErrorKind, Write as _};
@@ -26,6 +27,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Snp(snp::Args),
+    Tdx(tdx::Args),
     Uki(uki::Args),
     Image(image::Args),
     Replay(replay::Args),
@@ -35,6 +37,7 @@ enum What {
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     match args.what {
         What::Snp(args) => snp::run(&args, ctx),
+        What::Tdx(args) => tdx::run(&args, ctx),
         What::Uki(args) => uki::run(&args, ctx),
         What::Image(args) => image::run(&args, ctx),
         What::Replay(args) => replay::run(&args, ctx),

@@ -3,6 +3,7 @@
 //! | module | from | to |
 //! | --- | --- | --- |
 //! | [`snp`] | firmware, hashes of kernel, initrd and command line, vCPUs | SEV-SNP launch digest |
+//! | [`tdx`] | firmware; kernel, initrd and command line of a direct boot | MRTD, RTMR1, RTMR2 |
 //! | [`pe`] | a PE image | sections, Authenticode digest |
 //! | [`uki`] | a unified kernel image booted from disk | PCR 4, 9, 11, 12, 13 |
 //! | [`eventlog`] | a TCG2 or CCEL event log | events, replayed registers |
@@ -17,10 +18,12 @@
 
 pub mod digest;
 pub mod eventlog;
+mod ovmf_table;
 pub mod pcr;
 pub mod pe;
 pub mod reference;
 pub mod snp;
+pub mod tdx;
 pub mod transcript;
 pub mod uki;
 

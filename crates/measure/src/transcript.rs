@@ -14,6 +14,8 @@ use crate::digest::Digest;
 pub enum Register {
     /// The SEV-SNP launch digest (`GCTX.LD`).
     LaunchDigest,
+    /// The TDX build-time register.
+    Mrtd,
     /// A TPM PCR by index, 0 to 23.
     Pcr(u32),
     /// A TDX run-time register by index, 0 to 3.
@@ -24,6 +26,7 @@ impl fmt::Display for Register {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Register::LaunchDigest => f.write_str("launch-digest"),
+            Register::Mrtd => f.write_str("mrtd"),
             Register::Pcr(index) => write!(f, "pcr{index}"),
             Register::Rtmr(index) => write!(f, "rtmr{index}"),
         }
