@@ -1,7 +1,9 @@
 //! `cloister measure`: compute what hardware will report, from files or hashes, before anything boots.
 
+mod azure;
 mod boot_log;
 mod error;
+mod igvm;
 mod image;
 mod replay;
 mod snp;
@@ -28,6 +30,8 @@ pub(crate) struct Args {
 enum What {
     Snp(snp::Args),
     Tdx(tdx::Args),
+    Igvm(igvm::Args),
+    Azure(azure::Args),
     Uki(uki::Args),
     Image(image::Args),
     Replay(replay::Args),
@@ -38,6 +42,8 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     match args.what {
         What::Snp(args) => snp::run(&args, ctx),
         What::Tdx(args) => tdx::run(&args, ctx),
+        What::Igvm(args) => igvm::run(&args, ctx),
+        What::Azure(args) => azure::run(&args, ctx),
         What::Uki(args) => uki::run(&args, ctx),
         What::Image(args) => image::run(&args, ctx),
         What::Replay(args) => replay::run(&args, ctx),

@@ -3,6 +3,8 @@
 //! | module | from | to |
 //! | --- | --- | --- |
 //! | [`snp`] | firmware, hashes of kernel, initrd and command line, vCPUs | SEV-SNP launch digest |
+//! | [`mod@igvm`] | an IGVM file | SEV-SNP launch digest under both rules for zero pages |
+//! | [`azure`] | an HCL report | the hardware report and claims inside |
 //! | [`tdx`] | firmware; kernel, initrd and command line of a direct boot | MRTD, RTMR1, RTMR2 |
 //! | [`pe`] | a PE image | sections, Authenticode digest |
 //! | [`uki`] | a unified kernel image booted from disk | PCR 4, 9, 11, 12, 13 |
@@ -16,8 +18,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod azure;
 pub mod digest;
 pub mod eventlog;
+pub mod igvm;
 mod ovmf_table;
 pub mod pcr;
 pub mod pe;

@@ -9,7 +9,7 @@
 //! Not covered: SVSM and IGVM launches, ID blocks, whether firmware that carries a hash page really
 //! compares the hashes (plain OVMF builds since 2025-09 carry it and do not; use the `AmdSev` build).
 
-mod gctx;
+pub(crate) mod gctx;
 mod hashes;
 mod host;
 mod launch;
