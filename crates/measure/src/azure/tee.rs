@@ -14,7 +14,7 @@ const TDX_TYPE: u8 = 0x81;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TeeReport {
     /// ATTESTATION_REPORT of SEV-SNP.
-    Snp(SnpFacts),
+    Snp(Box<SnpFacts>),
     /// TDREPORT_STRUCT of TDX.
     Tdx(Box<TdxFacts>),
 }
@@ -76,7 +76,9 @@ impl TeeReport {
                     wanted: "2 to 5",
                 });
             }
-            return snp(bytes).map(TeeReport::Snp).ok_or(truncated);
+            return snp(bytes)
+                .map(|facts| TeeReport::Snp(Box::new(facts)))
+                .ok_or(truncated);
         }
         match bytes.first() {
             Some(&TDX_TYPE) => tdx(bytes)
