@@ -1,15 +1,18 @@
 //! `cloister measure`: compute what hardware will report, from files or hashes, before anything boots.
 
+mod azure;
 mod boot_log;
 mod error;
 mod explain;
 mod export;
 mod id_block;
+mod igvm;
 mod image;
 mod numbers;
 mod pe;
 mod replay;
 mod snp;
+mod tdx;
 mod uki;
 
 use std::io::{ErrorKind, Write as _};
@@ -32,6 +35,9 @@ pub(crate) struct Args {
 enum What {
     Snp(snp::Args),
     IdBlock(id_block::Args),
+    Tdx(tdx::Args),
+    Igvm(igvm::Args),
+    Azure(azure::Args),
     Uki(uki::Args),
     Pe(pe::Args),
     Image(image::Args),
@@ -45,6 +51,9 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     match args.what {
         What::Snp(args) => snp::run(&args, ctx),
         What::IdBlock(args) => id_block::run(&args, ctx),
+        What::Tdx(args) => tdx::run(&args, ctx),
+        What::Igvm(args) => igvm::run(&args, ctx),
+        What::Azure(args) => azure::run(&args, ctx),
         What::Uki(args) => uki::run(&args, ctx),
         What::Image(args) => image::run(&args, ctx),
         What::Pe(args) => pe::run(&args, ctx),

@@ -7,6 +7,7 @@
 //! | [`server`] | serves files over HTTP, and misbehaves as told |
 //! | [`good`] | what must work: lock, fetch, export, import, two at once, resume, repair, collect |
 //! | [`bad`] | what must be refused, with which words |
+//! | [`firmware`] | firmware that Debian ships, measured |
 //! | [`real`] | the real archive, where it can be reached |
 
 #[cfg(test)]
@@ -15,6 +16,8 @@ mod archive;
 mod bad;
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod firmware;
 #[cfg(test)]
 mod good;
 #[cfg(test)]

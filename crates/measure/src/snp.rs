@@ -11,7 +11,7 @@
 //! Not covered: SVSM and IGVM launches.
 
 mod enforcement;
-mod gctx;
+pub(crate) mod gctx;
 mod hashes;
 mod host;
 mod id_block;

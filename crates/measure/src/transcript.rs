@@ -16,6 +16,8 @@ use crate::digest::Digest;
 pub enum Register {
     /// The SEV-SNP launch digest (`GCTX.LD`).
     LaunchDigest,
+    /// The TDX build-time register.
+    Mrtd,
     /// A TPM PCR by index, 0 to 23.
     Pcr(u32),
     /// A TDX run-time register by index, 0 to 3.
@@ -26,6 +28,7 @@ impl fmt::Display for Register {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Register::LaunchDigest => f.write_str("launch-digest"),
+            Register::Mrtd => f.write_str("mrtd"),
             Register::Pcr(index) => write!(f, "pcr{index}"),
             Register::Rtmr(index) => write!(f, "rtmr{index}"),
         }
@@ -52,7 +55,7 @@ impl FromStr for Register {
     fn from_str(name: &str) -> Result<Register, UnknownRegister> {
         let pcrs = (0..24).map(Register::Pcr);
         let rtmrs = (0..4).map(Register::Rtmr);
-        let others = [Register::LaunchDigest].into_iter();
+        let others = [Register::LaunchDigest, Register::Mrtd].into_iter();
         let mut all = others.chain(pcrs).chain(rtmrs);
         all.find(|register| register.to_string() == name)
             .ok_or_else(|| UnknownRegister {

@@ -14,8 +14,8 @@ use memchr::memmem::Finder;
 use thiserror::Error;
 
 use super::hashes::{COMMAND_LINE, INITRD, KERNEL};
-use super::ovmf::guid;
 use super::volume::{Piece, Place, VolumeError, walk};
+use crate::ovmf_table::guid;
 
 /// Why firmware must not be trusted with a measured kernel.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]

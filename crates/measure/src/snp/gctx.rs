@@ -77,32 +77,32 @@ impl fmt::Display for PageType {
 }
 
 /// SHA-384 of one page's contents, or zeros for page types without.
-pub(super) type Contents = [u8; 48];
+pub(crate) type Contents = [u8; 48];
 
 /// Hashes the contents of one page.
-pub(super) fn contents(page: &[u8; PAGE_SIZE]) -> Contents {
+pub(crate) fn contents(page: &[u8; PAGE_SIZE]) -> Contents {
     Sha384::digest(page).into()
 }
 
 /// A launch digest that is still being extended.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Gctx {
+pub(crate) struct Gctx {
     digest: [u8; 48],
 }
 
 impl Gctx {
     /// Starts at zeros, as `SNP_LAUNCH_START` does.
-    pub(super) fn new() -> Gctx {
+    pub(crate) fn new() -> Gctx {
         Gctx { digest: [0; 48] }
     }
 
     /// Goes on from a digest that was computed before.
-    pub(super) fn resume(digest: LaunchDigest) -> Gctx {
+    pub(crate) fn resume(digest: LaunchDigest) -> Gctx {
         Gctx { digest: digest.0 }
     }
 
     /// Adds one page at guest physical address `gpa`.
-    pub(super) fn update(&mut self, page_type: PageType, gpa: u64, contents: &Contents) {
+    pub(crate) fn update(&mut self, page_type: PageType, gpa: u64, contents: &Contents) {
         let mut hasher = Sha384::new();
         hasher.update(self.digest);
         hasher.update(contents);
@@ -112,7 +112,7 @@ impl Gctx {
     }
 
     /// Returns the digest so far.
-    pub(super) fn digest(&self) -> LaunchDigest {
+    pub(crate) fn digest(&self) -> LaunchDigest {
         LaunchDigest(self.digest)
     }
 }

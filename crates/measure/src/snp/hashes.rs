@@ -5,7 +5,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::ovmf::guid;
+use crate::ovmf_table::guid;
 
 /// GUIDs of the table and its entries, in the order of the table.
 const TABLE: &str = "9438d606-4f22-4cc9-b479-a793d411fd21";

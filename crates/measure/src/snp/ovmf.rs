@@ -11,14 +11,11 @@ use thiserror::Error;
 use super::gctx::{Gctx, LaunchDigest, PageType, contents};
 use super::vmsa::PAGE_SIZE;
 
-const FOOTER: &str = "96b582de-1fb2-45f7-baea-a366c55a082d";
+use crate::ovmf_table::{TableError, find, footer_table, u32_at};
+
 const AP_RESET: &str = "00f771de-1a7e-4fcb-890e-68c77e2fb44e";
 const HASH_TABLE: &str = "7255371f-3a3b-4b04-927b-1da6efa8d454";
 const SEV_METADATA: &str = "dc886566-984a-4798-a75e-5585a7bf67cc";
-/// Bytes between the table and the end of the image.
-const TAIL: usize = 32;
-/// A `u16` length and a GUID.
-const ENTRY: usize = 18;
 /// Largest image that is measured: firmware ends at 4 GiB and must not reach down into RAM.
 const MAX_IMAGE: usize = 64 << 20;
 /// Descriptors and pages that metadata may ask for: far more than any firmware, and quickly hashed.
@@ -75,6 +72,15 @@ pub enum OvmfError {
         /// Size in bytes.
         size: u32,
     },
+}
+
+impl From<TableError> for OvmfError {
+    fn from(error: TableError) -> OvmfError {
+        match error {
+            TableError::NoTable => OvmfError::NoTable,
+            TableError::Damaged { what, need, have } => OvmfError::Damaged { what, need, have },
+        }
+    }
 }
 
 /// What a section of SEV metadata holds.
@@ -233,52 +239,6 @@ impl Ovmf {
     }
 }
 
-/// Returns the GUIDed table without its footer entry.
-fn footer_table(image: &[u8]) -> Result<&[u8], OvmfError> {
-    let end = image.len().checked_sub(TAIL).ok_or(OvmfError::NoTable)?;
-    let before = image.get(..end).unwrap_or_default();
-    let (rest, name) = before.split_last_chunk::<16>().ok_or(OvmfError::NoTable)?;
-    if *name != guid(FOOTER) {
-        return Err(OvmfError::NoTable);
-    }
-    let (rest, size) = rest.split_last_chunk::<2>().ok_or(OvmfError::NoTable)?;
-    let size = usize::from(u16::from_le_bytes(*size));
-    let damaged = OvmfError::Damaged {
-        what: "GUID table",
-        need: size,
-        have: rest.len(),
-    };
-    let length = size.checked_sub(ENTRY).ok_or(damaged.clone())?;
-    let start = rest.len().checked_sub(length).ok_or(damaged.clone())?;
-    rest.get(start..).ok_or(damaged)
-}
-
-/// Walks the table from its end to the entry called `name` and returns its data.
-fn find<'a>(mut table: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, OvmfError> {
-    let wanted = guid(name);
-    while !table.is_empty() {
-        let damaged = OvmfError::Damaged {
-            what: "GUID table entry",
-            need: ENTRY,
-            have: table.len(),
-        };
-        let (rest, found) = table.split_last_chunk::<16>().ok_or(damaged.clone())?;
-        let (rest, size) = rest.split_last_chunk::<2>().ok_or(damaged.clone())?;
-        let size = usize::from(u16::from_le_bytes(*size));
-        let start = size
-            .checked_sub(ENTRY)
-            .and_then(|size| rest.len().checked_sub(size));
-        let (rest, data) = rest
-            .split_at_checked(start.ok_or(damaged.clone())?)
-            .ok_or(damaged)?;
-        if *found == wanted {
-            return Ok(Some(data));
-        }
-        table = rest;
-    }
-    Ok(None)
-}
-
 /// Parses SEV metadata: `ASEV`, length, version 1, count, then address, size and type of each section.
 fn metadata(bytes: &[u8]) -> Result<Vec<Section>, OvmfError> {
     let what = "SEV metadata";
@@ -314,37 +274,4 @@ fn metadata(bytes: &[u8]) -> Result<Vec<Section>, OvmfError> {
         sections.push(Section { gpa, size, kind });
     }
     Ok(sections)
-}
-
-fn u32_at(bytes: &[u8], what: &'static str, offset: usize) -> Result<u32, OvmfError> {
-    let need = offset.saturating_add(4);
-    let chunk = bytes.get(offset..).and_then(|rest| rest.first_chunk());
-    let chunk = chunk.ok_or(OvmfError::Damaged {
-        what,
-        need,
-        have: bytes.len(),
-    })?;
-    Ok(u32::from_le_bytes(*chunk))
-}
-
-/// Returns a GUID's 16 bytes in firmware order: the first three groups little-endian.
-pub(super) fn guid(text: &str) -> [u8; 16] {
-    let digits: String = text.chars().filter(|c| *c != '-').collect();
-    let value = u128::from_str_radix(&digits, 16).unwrap_or_default();
-    let [a, b, c, d, e, f, g, h, rest @ ..] = value.to_be_bytes();
-    let [i, j, k, l, m, n, o, p] = rest;
-    [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
-}
-
-/// Returns the text of a GUID from its 16 bytes in firmware order.
-pub(super) fn guid_text(bytes: [u8; 16]) -> String {
-    let [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p] = bytes;
-    let groups: [&[u8]; 5] = [
-        &[a, b, c, d],
-        &[e, f],
-        &[g, h],
-        &[i, j],
-        &[k, l, m, n, o, p],
-    ];
-    groups.map(hex::encode).join("-")
 }

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use lzma_rust2::LzmaReader;
 use thiserror::Error;
 
-use super::ovmf::{guid, guid_text};
+use crate::ovmf_table::{guid, guid_text};
 
 mod header;
 mod stream;

@@ -1,6 +1,6 @@
 //! Builds small firmware images with valid tables.
 
-use crate::snp::ovmf::guid;
+use crate::ovmf_table::guid;
 
 fn entry(data: &[u8], name: &str) -> Vec<u8> {
     let length = u16::try_from(data.len() + 18).unwrap();

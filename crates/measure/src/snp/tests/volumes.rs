@@ -5,7 +5,7 @@ use std::io::Write as _;
 use liblzma::stream::{LzmaOptions, Stream};
 use liblzma::write::XzEncoder;
 
-use crate::snp::ovmf::guid;
+use crate::ovmf_table::guid;
 
 pub(super) const FFS2: &str = "8c8ce578-8a3d-4f1c-9935-896185c32dd3";
 pub(super) const FFS3: &str = "5473c07a-3dcb-4dca-bd6f-1e9689e7349a";

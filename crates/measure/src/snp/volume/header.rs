@@ -1,8 +1,8 @@
 //! Headers of firmware volumes, files and sections.
 
-use super::super::ovmf::guid;
 use super::VolumeError;
 use super::stream::Stream;
+use crate::ovmf_table::guid;
 
 const FFS2: &str = "8c8ce578-8a3d-4f1c-9935-896185c32dd3";
 const FFS3: &str = "5473c07a-3dcb-4dca-bd6f-1e9689e7349a";

@@ -1,0 +1,351 @@
+//! `cloister measure tdx`: MRTD of a firmware, RTMR1 and RTMR2 of a direct boot, RTMR0 event by event from a log.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use cloister_measure::Bank;
+use cloister_measure::digest::Digest;
+use cloister_measure::eventlog::{EventLog, EventLogError};
+use cloister_measure::tdx::{
+    DirectBoot, DirectBootError, Initrd, KernelImage, NoSha384, PageOrder, Rtmr0Event, Section,
+    SectionFault, Tdvf, TdvfError, rtmr0_events, rtmr0_transcript,
+};
+use cloister_measure::transcript::Transcript;
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+
+use super::error::read;
+use super::{explained, print, print_json};
+use crate::cmd::{CommandError, Context, Hinted};
+
+/// Bytes of the initrd read at once.
+const CHUNK: usize = 1 << 20;
+
+/// Compute MRTD of a TDX firmware, and the registers of a direct boot on QEMU
+///
+/// MRTD is printed in both page orders: which one a host uses depends on its kernel.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Firmware image, whole
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["kernel", "ccel"])]
+    firmware: Option<PathBuf>,
+    /// Kernel of a direct boot: adds RTMR1 and RTMR2
+    #[arg(long, value_name = "FILE", requires = "memory")]
+    kernel: Option<PathBuf>,
+    /// Initrd of a direct boot; hashed in constant memory
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    initrd: Option<PathBuf>,
+    /// Kernel command line, exactly as given to `-append`; white space counts
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "kernel",
+        allow_hyphen_values = true
+    )]
+    cmdline: Option<String>,
+    /// File with the kernel command line, taken byte for byte
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "kernel",
+        conflicts_with = "cmdline"
+    )]
+    cmdline_file: Option<PathBuf>,
+    /// Memory of the guest in MiB: QEMU writes the initrd's place into the kernel
+    #[arg(long, value_name = "MIB", requires = "kernel")]
+    memory: Option<u32>,
+    /// Event log of a TDX guest: names each event of RTMR0
+    #[arg(long, value_name = "LOG")]
+    ccel: Option<PathBuf>,
+    /// Explain each register step by step
+    #[arg(long)]
+    transcript: bool,
+}
+
+#[derive(Debug, Error)]
+enum TdxError {
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot measure firmware `{}`", path.display())]
+    Firmware { path: PathBuf, source: TdvfError },
+    #[error("cannot predict a direct boot of `{}`", path.display())]
+    Direct {
+        path: PathBuf,
+        source: DirectBootError,
+    },
+    #[error("initrd `{}` has {size} bytes, wanted less than 4 GiB", path.display())]
+    InitrdSize { path: PathBuf, size: u64 },
+    #[error("command line `{}` is not UTF-8", path.display())]
+    CommandLine { path: PathBuf },
+    #[error("cannot read event log `{}`", path.display())]
+    Log {
+        path: PathBuf,
+        source: EventLogError,
+    },
+    #[error("cannot read event log `{}`", path.display())]
+    Events { path: PathBuf, source: NoSha384 },
+}
+
+impl Hinted for TdxError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            TdxError::Firmware {
+                source: TdvfError::NoMetadata | TdvfError::Table(_),
+                ..
+            } => {
+                "name a whole firmware that was built for TDX, for example Debian's `OVMF.inteltdx.ms.fd`"
+            }
+            TdxError::Firmware {
+                source:
+                    TdvfError::Section {
+                        fault: SectionFault::Image { .. },
+                        ..
+                    },
+                ..
+            } => "name the firmware with code and variables in one file, not `OVMF_CODE`",
+            TdxError::Direct {
+                source: DirectBootError::Initrd { .. },
+                ..
+            } => "give the guest more `--memory`, as QEMU would refuse too",
+            TdxError::Events { .. } => {
+                "a TDX guest's log is at `/sys/firmware/acpi/tables/data/CCEL`"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// What was asked for, as lines and as JSON.
+#[derive(Default)]
+struct Results {
+    text: String,
+    fields: Map<String, Value>,
+    transcripts: Map<String, Value>,
+}
+
+impl Results {
+    fn value(
+        &mut self,
+        register: &str,
+        variant: &str,
+        value: Digest,
+        transcript: &Transcript,
+        explain: bool,
+    ) {
+        let space = if variant.is_empty() { "" } else { " " };
+        self.text += &explained(explain, transcript);
+        self.text += &format!("{register}{space}{variant} {value}\n");
+        let dash = if variant.is_empty() { "" } else { "-" };
+        self.transcripts
+            .insert(format!("{register}{dash}{variant}"), json!(transcript));
+    }
+}
+
+/// Runs the subcommand.
+pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let mut results = Results::default();
+    let image = args.firmware.as_deref().map(read).transpose()?;
+    let mut volume = None;
+    if let (Some(path), Some(image)) = (&args.firmware, &image) {
+        let failed = |source| TdxError::Firmware {
+            path: path.clone(),
+            source,
+        };
+        let firmware = Tdvf::from_image(image).map_err(failed)?;
+        volume = firmware.configuration_volume();
+        mrtd(&firmware, args.transcript, &mut results);
+    }
+    if let (Some(kernel), Some(memory)) = (&args.kernel, args.memory) {
+        direct(args, kernel, memory, &mut results)?;
+    }
+    if let Some(path) = &args.ccel {
+        rtmr0(path, volume, args.transcript, &mut results)?;
+    }
+    if ctx.json {
+        if args.transcript {
+            results
+                .fields
+                .insert("transcript".to_owned(), results.transcripts.into());
+        }
+        print_json(&results.fields.into())?;
+    } else {
+        print(&results.text)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn mrtd(firmware: &Tdvf<'_>, explain: bool, results: &mut Results) {
+    let mut values = Map::new();
+    for order in PageOrder::ALL {
+        let value = firmware.mrtd(order);
+        results.value(
+            "mrtd",
+            order.name(),
+            value,
+            &firmware.transcript(order),
+            explain,
+        );
+        values.insert(order.name().to_owned(), json!(value));
+    }
+    let sections: Vec<Value> = firmware.sections().iter().map(section).collect();
+    results.fields.insert("mrtd".to_owned(), values.into());
+    results
+        .fields
+        .insert("sections".to_owned(), sections.into());
+    results.fields.insert(
+        "configuration-volume".to_owned(),
+        json!(firmware.configuration_volume()),
+    );
+}
+
+fn section(section: &Section<'_>) -> Value {
+    let measured = match (section.is_added(), section.is_extended()) {
+        _ if section.size == 0 => "nothing",
+        (false, _) => "nothing",
+        (true, false) => "addresses",
+        (true, true) => "contents",
+    };
+    json!({
+        "gpa": format!("{:#x}", section.gpa),
+        "kind": section.kind.to_string(),
+        "measured": measured,
+        "size": section.size,
+    })
+}
+
+fn direct(
+    args: &Args,
+    path: &Path,
+    memory: u32,
+    results: &mut Results,
+) -> Result<(), CommandError> {
+    let kernel = read(path)?;
+    let initrd = args.initrd.as_deref().map(initrd).transpose()?.flatten();
+    let command_line = match &args.cmdline_file {
+        Some(path) => String::from_utf8(read(path)?)
+            .map_err(|_| TdxError::CommandLine { path: path.clone() })?,
+        None => args.cmdline.clone().unwrap_or_default(),
+    };
+    let boot = DirectBoot {
+        kernel: &kernel,
+        initrd,
+        command_line: &command_line,
+        memory: u64::from(memory) << 20,
+    };
+    let failed = |source| TdxError::Direct {
+        path: path.to_owned(),
+        source,
+    };
+    let mut values = Map::new();
+    for image in KernelImage::ALL {
+        let mut transcript = Transcript::default();
+        let value = boot.rtmr1(image, &mut transcript).map_err(failed)?;
+        results.value("rtmr1", image.name(), value, &transcript, args.transcript);
+        values.insert(image.name().to_owned(), json!(value));
+    }
+    let mut transcript = Transcript::default();
+    let value = boot.rtmr2(&mut transcript).map_err(failed)?;
+    results.value("rtmr2", "", value, &transcript, args.transcript);
+    results.fields.insert("rtmr1".to_owned(), values.into());
+    results.fields.insert("rtmr2".to_owned(), json!(value));
+    Ok(())
+}
+
+/// Hashes an initrd in constant memory; an empty one is none.
+fn initrd(path: &Path) -> Result<Option<Initrd>, TdxError> {
+    let failed = |source| TdxError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let (mut chunk, mut hasher, mut size) = (vec![0; CHUNK], Bank::Sha384.hasher(), 0_u64);
+    loop {
+        let length = file.read(&mut chunk).map_err(failed)?;
+        match chunk.get(..length) {
+            None | Some([]) => break,
+            Some(bytes) => hasher.update(bytes),
+        }
+        size += length as u64;
+    }
+    let too_large = |_| TdxError::InitrdSize {
+        path: path.to_owned(),
+        size,
+    };
+    let size = u32::try_from(size).map_err(too_large)?;
+    let digest = hasher.finish();
+    Ok((size > 0).then_some(Initrd { size, digest }))
+}
+
+fn rtmr0(
+    path: &Path,
+    volume: Option<Digest>,
+    explain: bool,
+    results: &mut Results,
+) -> Result<(), CommandError> {
+    let bytes = read(path)?;
+    let log = EventLog::parse(&bytes).map_err(|source| TdxError::Log {
+        path: path.to_owned(),
+        source,
+    })?;
+    let events = rtmr0_events(&log).map_err(|source| TdxError::Events {
+        path: path.to_owned(),
+        source,
+    })?;
+    let value = events
+        .last()
+        .map_or(Digest::zero(Bank::Sha384), |event| event.value);
+    results.text += &events
+        .iter()
+        .map(|event| line(event, volume))
+        .collect::<String>();
+    results.value("rtmr0", "", value, &rtmr0_transcript(&events), explain);
+    let events: Vec<Value> = events.iter().map(|event| as_json(event, volume)).collect();
+    results.fields.insert(
+        "rtmr0".to_owned(),
+        json!({"events": events, "value": value}),
+    );
+    Ok(())
+}
+
+/// Says whether an event is the configuration volume of the firmware that was given too.
+fn from_firmware(event: &Rtmr0Event, volume: Option<Digest>) -> Option<bool> {
+    let volume = volume.filter(|_| event.name.starts_with("configuration volume"))?;
+    Some(volume == event.digest)
+}
+
+fn line(event: &Rtmr0Event, volume: Option<Digest>) -> String {
+    let note = match from_firmware(event, volume) {
+        Some(true) => ", as in the firmware",
+        Some(false) => ", NOT as in the firmware",
+        None => "",
+    };
+    let Rtmr0Event {
+        event: number,
+        name,
+        decided_by,
+        digest,
+        ..
+    } = event;
+    format!(
+        "rtmr0 event {number} {digest} {}: {name}{note}\n",
+        decided_by.name()
+    )
+}
+
+fn as_json(event: &Rtmr0Event, volume: Option<Digest>) -> Value {
+    json!({
+        "as-in-firmware": from_firmware(event, volume),
+        "covers": event.covers.name(),
+        "decided-by": event.decided_by.name(),
+        "digest": event.digest,
+        "event": event.event,
+        "name": event.name,
+        "value": event.value,
+    })
+}
