@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cloister_measure::Digest;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use cloister_measure::explain::{Guess, Match, search};
 use cloister_measure::snp::LaunchDigest;
 use serde_json::json;
 
-use super::error::{MeasureError, hash, read};
+use super::error::{MeasureError, read};
+use super::numbers::{Input, launch_digest};
 use super::{print, print_json, snp};
 use crate::cmd::{CommandError, Context, DIFFERENT};
 
@@ -24,11 +25,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     firmware: PathBuf,
     /// Kernel of a direct boot
-    #[arg(long, value_name = "FILE|sha256:HEX", value_parser = source)]
-    kernel: Option<Source>,
+    #[arg(long, value_name = "FILE|sha256:HEX", value_parser = OsStringValueParser::new().try_map(Input::parse))]
+    kernel: Option<Input>,
     /// Initrd of a direct boot
-    #[arg(long, value_name = "FILE|sha256:HEX", value_parser = source, requires = "kernel")]
-    initrd: Option<Source>,
+    #[arg(long, value_name = "FILE|sha256:HEX", value_parser = OsStringValueParser::new().try_map(Input::parse), requires = "kernel")]
+    initrd: Option<Input>,
     /// Kernel command line that was meant
     #[arg(
         long,
@@ -47,18 +48,11 @@ pub(super) struct Args {
     cmdline_file: Option<PathBuf>,
 }
 
-/// A file, or its SHA-256.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Source {
-    File(PathBuf),
-    Hash([u8; 32]),
-}
-
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     let firmware = snp::firmware(&args.firmware)?;
-    let kernel = args.kernel.as_ref().map(hashed).transpose()?;
-    let initrd = args.initrd.as_ref().map(hashed).transpose()?;
+    let kernel = args.kernel.as_ref().map(Input::sha256).transpose()?;
+    let initrd = args.initrd.as_ref().map(Input::sha256).transpose()?;
     let command_line = match (&args.cmdline, &args.cmdline_file) {
         (_, Some(path)) => read(path)?,
         (Some(text), None) => text.clone().into_bytes(),
@@ -81,45 +75,4 @@ pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         return Err(CommandError::from(MeasureError::NoMatch { digest }).with_code(DIFFERENT));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn hashed(source: &Source) -> Result<[u8; 32], MeasureError> {
-    match source {
-        Source::File(path) => hash(path),
-        Source::Hash(hash) => Ok(*hash),
-    }
-}
-
-fn source(text: &str) -> Result<Source, String> {
-    let Some(digits) = text.strip_prefix("sha256:") else {
-        return Ok(Source::File(PathBuf::from(text)));
-    };
-    let mut hash = [0; 32];
-    hex::decode_to_slice(digits, &mut hash).map_err(|error| format!("not a SHA-256: {error}"))?;
-    Ok(Source::Hash(hash))
-}
-
-fn launch_digest(text: &str) -> Result<LaunchDigest, String> {
-    match text.to_ascii_lowercase().parse() {
-        Ok(Digest::Sha384(bytes)) => Ok(LaunchDigest(bytes)),
-        _ => Err("not 96 hex digits".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sources_and_digests_are_parsed() {
-        assert_eq!(source("vmlinuz"), Ok(Source::File("vmlinuz".into())));
-        let text = format!("sha256:{}", "ab".repeat(32));
-        assert_eq!(source(&text), Ok(Source::Hash([0xab; 32])));
-        assert!(source("sha256:ab").is_err());
-        assert_eq!(
-            launch_digest(&"AB".repeat(48)),
-            Ok(LaunchDigest([0xab; 48]))
-        );
-        assert!(launch_digest(&"ab".repeat(32)).is_err());
-    }
 }

@@ -120,7 +120,7 @@ fn launches(
     let host = HostProfile::named(&policy.host)?;
     let firmware = files(&image.join("firmware"), "fd")?.into_iter().next();
     let path = firmware.unwrap_or_else(|| image.join("firmware/OVMF.amdsev.fd"));
-    let firmware = snp::firmware(&path)?;
+    let firmware = snp::verifying_firmware(&path)?;
     let command_line = read(&image.join("cmdline"))?;
     let command_line = command_line.strip_suffix(b"\n").unwrap_or(&command_line);
     let initrd = hash(&image.join("initrd"))?;
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// Made-up firmware and UKI of the fuzz targets, which are valid.
+    /// Made-up UKI of the fuzz targets and firmware of the test vectors, which are valid.
     fn seed(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../tests/fuzz/seeds")
@@ -219,7 +219,10 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
         };
-        put("firmware/any.fd", &read(&seed("firmware/amdsev")).unwrap());
+        put(
+            "firmware/any.fd",
+            &read(&seed("../../vectors/snp/enforcing.fd")).unwrap(),
+        );
         put("uki.efi", &read(&seed("uki/plain")).unwrap());
         put("kernel", b"kernel");
         put("initrd", b"initrd");
