@@ -105,7 +105,9 @@ impl Failure {
     /// The answer for the client, if there is still somebody to read it.
     pub(super) fn answer(self) -> Option<Answer> {
         let status = match self {
-            Self::Unreachable | Self::Closed | Self::Malformed => 502,
+            // The workload is starting, or has more clients than it takes: later it may answer.
+            Self::Unreachable => return Some(Answer::busy(&self.to_string())),
+            Self::Closed | Self::Malformed => 502,
             Self::TimedOut => 504,
             Self::BodyTooLarge => 413,
             Self::BadBody => 400,

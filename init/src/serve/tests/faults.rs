@@ -179,8 +179,8 @@ fn workload_faults_become_gateway_errors() {
     assert_eq!(
         (answer.status, answer.body.as_slice()),
         (
-            502,
-            &b"{\"error\":{\"code\":502,\"message\":\"workload does not accept connections\"}}\n"[..]
+            503,
+            &b"{\"error\":{\"code\":503,\"message\":\"workload does not accept connections\"}}\n"[..]
         )
     );
 }

@@ -226,7 +226,7 @@ fn limits_and_faults_are_answered() {
         assert_eq!(fetch(&client, "GET", "/hang", b"").await.0, 504);
         assert_eq!(fetch(&client, "GET", "/echo", b"").await.0, 200);
         let client = connect(&Guest::without_workload()).await;
-        assert_eq!(fetch(&client, "GET", "/echo", b"").await.0, 502);
+        assert_eq!(fetch(&client, "GET", "/echo", b"").await.0, 503);
     });
 }
 
