@@ -56,29 +56,39 @@ pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         source,
     };
     let report = HclReport::parse(&read(&args.evidence)?).map_err(failed)?;
+    if ctx.json {
+        print_json(&as_json(&report))?;
+    } else {
+        let line =
+            |(name, value, whose): &Row| format!("{name} {}\n    {whose}\n", value.escape_debug());
+        print(&values(&report).1.iter().map(line).collect::<String>())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(report: &HclReport) -> Value {
+    let (platform, rows) = values(report);
+    let values: Vec<Value> = rows
+        .iter()
+        .map(|(name, value, whose)| json!({"name": name, "value": value, "whose": whose}))
+        .collect();
+    json!({
+        "claims-digest": report.claims_digest,
+        "platform": platform,
+        "request-version": report.request_version,
+        "values": values,
+        "version": report.version,
+    })
+}
+
+/// Names the platform, and lists what its report and the claims say.
+fn values(report: &HclReport) -> (&'static str, Vec<Row>) {
     let (platform, mut rows) = match &report.report {
         TeeReport::Snp(facts) => ("azure-snp", snp(facts)),
         TeeReport::Tdx(facts) => ("azure-tdx", tdx(facts)),
     };
-    rows.extend(claims(&report));
-    if ctx.json {
-        let values: Vec<Value> = rows
-            .iter()
-            .map(|(name, value, whose)| json!({"name": name, "value": value, "whose": whose}))
-            .collect();
-        print_json(&json!({
-            "claims-digest": report.claims_digest,
-            "platform": platform,
-            "request-version": report.request_version,
-            "values": values,
-            "version": report.version,
-        }))?;
-    } else {
-        let line =
-            |(name, value, whose): &Row| format!("{name} {}\n    {whose}\n", value.escape_debug());
-        print(&rows.iter().map(line).collect::<String>())?;
-    }
-    Ok(ExitCode::SUCCESS)
+    rows.extend(claims(report));
+    (platform, rows)
 }
 
 const PARAVISOR: &str =
@@ -100,7 +110,7 @@ fn snp(facts: &SnpFacts) -> Vec<Row> {
         (
             "guest-svn",
             facts.guest_svn.to_string(),
-            "Microsoft's paravisor version: demand a least one",
+            "Microsoft's paravisor version: pin the lowest that is allowed",
         ),
         (
             "policy",
@@ -200,3 +210,6 @@ fn claims(report: &HclReport) -> Vec<Row> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests;

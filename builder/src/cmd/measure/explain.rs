@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use cloister_measure::explain::{Guess, Match, search};
 use cloister_measure::snp::LaunchDigest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error::{MeasureError, read};
 use super::numbers::{Input, launch_digest};
@@ -50,6 +50,22 @@ pub(super) struct Args {
 
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let matches = matches(args)?;
+    if ctx.json {
+        print_json(&as_json(args, &matches))?;
+    } else {
+        let line = |found: &Match| format!("{found}\n");
+        print(&matches.iter().map(line).collect::<String>())?;
+    }
+    if matches.is_empty() {
+        let digest = args.digest.to_string();
+        return Err(CommandError::from(MeasureError::NoMatch { digest }).with_code(DIFFERENT));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads what was given and searches.
+fn matches(args: &Args) -> Result<Vec<Match>, MeasureError> {
     let firmware = snp::firmware(&args.firmware)?;
     let kernel = args.kernel.as_ref().map(Input::sha256).transpose()?;
     let initrd = args.initrd.as_ref().map(Input::sha256).transpose()?;
@@ -63,16 +79,12 @@ pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         kernel: kernel.map(|kernel| (kernel, initrd)),
         command_line: &command_line,
     };
-    let matches = search(&guess, &args.digest);
-    let digest = args.digest.to_string();
-    if ctx.json {
-        print_json(&json!({"digest": digest, "matches": matches}))?;
-    } else {
-        let line = |found: &Match| format!("{found}\n");
-        print(&matches.iter().map(line).collect::<String>())?;
-    }
-    if matches.is_empty() {
-        return Err(CommandError::from(MeasureError::NoMatch { digest }).with_code(DIFFERENT));
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(search(&guess, &args.digest))
 }
+
+fn as_json(args: &Args, matches: &[Match]) -> Value {
+    json!({"digest": args.digest.to_string(), "matches": matches})
+}
+
+#[cfg(test)]
+mod tests;

@@ -51,23 +51,28 @@ pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         source,
     };
     let igvm = Igvm::parse(&read(&args.igvm)?).map_err(failed)?;
-    let findings: Vec<String> = igvm
-        .kvm_findings()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let block = igvm.id_block().map(|block| {
-        let matches = ZeroPages::ALL
-            .into_iter()
-            .find(|rule| block.launch_digest == igvm.launch_digest(*rule).into());
-        (block, matches.map_or("neither", ZeroPages::name))
-    });
+    let (findings, block) = (findings(&igvm), id_block(&igvm));
     if ctx.json {
         print_json(&as_json(args, &igvm, &findings, block.as_ref()))?;
     } else {
         print(&as_text(args, &igvm, &findings, block.as_ref()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why KVM launches something else than the file says.
+fn findings(igvm: &Igvm) -> Vec<String> {
+    let findings = igvm.kvm_findings();
+    findings.iter().map(ToString::to_string).collect()
+}
+
+/// The ID block, and the name of the rule under which the file has its digest.
+fn id_block(igvm: &Igvm) -> Option<(IdBlock, &'static str)> {
+    let block = igvm.id_block()?;
+    let matches = ZeroPages::ALL
+        .into_iter()
+        .find(|rule| block.launch_digest == igvm.launch_digest(*rule).into());
+    Some((block, matches.map_or("neither", ZeroPages::name)))
 }
 
 fn as_json(
@@ -145,3 +150,6 @@ fn as_text(
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         rows.extend(compare(&args.image, path)?);
     }
     if ctx.json {
-        print_json(&Value::Array(rows.iter().map(as_json).collect()))?;
+        print_json(&document(&rows))?;
     } else {
         print(&rows.iter().map(as_text).collect::<String>())?;
     }
@@ -164,6 +164,10 @@ fn launch(
     };
     let digests = launch_digests(&inputs, &BTreeSet::from([entry.vcpus]))?;
     Ok(digests.get(&entry.vcpus).map(ToString::to_string))
+}
+
+fn document(rows: &[Row]) -> Value {
+    rows.iter().map(as_json).collect()
 }
 
 fn as_json(row: &Row) -> Value {
@@ -288,6 +292,14 @@ mod tests {
                 .count(),
             6
         );
+    }
+
+    #[test]
+    fn json_of_a_changed_initrd_is_as_documented() {
+        let dir = image();
+        std::fs::write(dir.path().join("initrd"), b"other").unwrap();
+        let rows = compare(dir.path(), &dir.path().join("measurements/test.json")).unwrap();
+        insta::assert_snapshot!(format!("{:#}", document(&rows)));
     }
 
     #[test]

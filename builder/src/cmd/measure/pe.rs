@@ -1,11 +1,11 @@
 //! `cloister measure pe`: the Authenticode digests of a PE image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cloister_measure::Bank;
 use cloister_measure::pe::Pe;
-use serde_json::json;
+use cloister_measure::{Bank, Digest};
+use serde_json::{Value, json};
 
 use super::error::{MeasureError, read};
 use super::{print, print_json};
@@ -21,16 +21,29 @@ pub(super) struct Args {
 
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
-    let image = read(&args.image)?;
-    let pe = Pe::parse(&image).map_err(|source| MeasureError::Pe {
-        path: args.image.clone(),
-        source,
-    })?;
-    let [sha256, sha384] = [Bank::Sha256, Bank::Sha384].map(|bank| pe.authenticode(bank));
+    let digests = digests(&args.image)?;
     if ctx.json {
-        print_json(&json!({"authenticode-sha256": sha256, "authenticode-sha384": sha384}))?;
+        print_json(&as_json(digests))?;
     } else {
+        let [sha256, sha384] = digests;
         print(&format!("sha256 {sha256}\nsha384 {sha384}\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Computes both digests, SHA-256 first.
+fn digests(path: &Path) -> Result<[Digest; 2], MeasureError> {
+    let image = read(path)?;
+    let pe = Pe::parse(&image).map_err(|source| MeasureError::Pe {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok([Bank::Sha256, Bank::Sha384].map(|bank| pe.authenticode(bank)))
+}
+
+fn as_json([sha256, sha384]: [Digest; 2]) -> Value {
+    json!({"authenticode-sha256": sha256, "authenticode-sha384": sha384})
+}
+
+#[cfg(test)]
+mod tests;

@@ -193,6 +193,17 @@ mod tests {
     }
 
     #[test]
+    fn json_of_a_log_with_findings_is_as_documented() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/fuzz/seeds/event_log/short"
+        );
+        let bytes = read(path.as_ref()).unwrap();
+        let replayed = replay(&EventLog::parse(&bytes).unwrap(), Registers::Pcr);
+        insta::assert_snapshot!(format!("{:#}", as_json(&replayed, true)));
+    }
+
+    #[test]
     fn strict_refuses_what_is_more_than_odd() {
         let args = |strict| Args {
             log: PathBuf::from("log"),

@@ -145,10 +145,28 @@ impl Results {
         self.transcripts
             .insert(format!("{register}{dash}{variant}"), json!(transcript));
     }
+
+    fn into_json(mut self, transcript: bool) -> Value {
+        if transcript {
+            let transcripts = self.transcripts.into();
+            self.fields.insert("transcript".to_owned(), transcripts);
+        }
+        self.fields.into()
+    }
 }
 
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let results = measure(args)?;
+    if ctx.json {
+        print_json(&results.into_json(args.transcript))?;
+    } else {
+        print(&results.text)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(args: &Args) -> Result<Results, CommandError> {
     let mut results = Results::default();
     let image = args.firmware.as_deref().map(read).transpose()?;
     let mut volume = None;
@@ -167,17 +185,7 @@ pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     if let Some(path) = &args.ccel {
         rtmr0(path, volume, args.transcript, &mut results)?;
     }
-    if ctx.json {
-        if args.transcript {
-            results
-                .fields
-                .insert("transcript".to_owned(), results.transcripts.into());
-        }
-        print_json(&results.fields.into())?;
-    } else {
-        print(&results.text)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(results)
 }
 
 fn mrtd(firmware: &Tdvf<'_>, explain: bool, results: &mut Results) {
@@ -349,3 +357,6 @@ fn as_json(event: &Rtmr0Event, volume: Option<Digest>) -> Value {
         "value": event.value,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,20 +50,23 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     let image = read(&args.uki)?;
     let disk = args.disk.as_deref().map(table).transpose()?;
-    let mut banks = Map::new();
-    for bank in &args.bank {
-        let found = surveyed(&args.uki, &image, disk.as_deref(), (*bank).into())?;
-        if ctx.json {
-            banks.insert(found.bank.to_string(), as_json(&found, args.transcript));
-        } else {
-            print(&explained(args.transcript, &found.transcript))?;
-            print(&as_text(&found, args))?;
-        }
-    }
+    let of = |bank: &BankName| surveyed(&args.uki, &image, disk.as_deref(), (*bank).into());
+    let banks = args.bank.iter().map(of).collect::<Result<Vec<_>, _>>()?;
     if ctx.json {
-        print_json(&Value::Object(banks))?;
+        print_json(&document(&banks, args.transcript))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for found in &banks {
+        print(&explained(args.transcript, &found.transcript))?;
+        print(&as_text(found, args))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// All banks by name.
+fn document(banks: &[Survey], transcript: bool) -> Value {
+    let row = |found: &Survey| (found.bank.to_string(), as_json(found, transcript));
+    Value::Object(banks.iter().map(row).collect())
 }
 
 /// Reads the start of a disk, and checks that it holds a partition table.
@@ -234,6 +237,31 @@ mod tests {
         assert!(told["rtmrs"][1]["transcript"].is_array());
         let accounts = cloister_measure::explain::Account::of_json(&json!({"sha384": told}));
         assert_eq!(accounts.len(), 3);
+    }
+
+    /// The start of a disk with an empty partition table.
+    fn disk() -> Vec<u8> {
+        let mut disk = vec![0; gpt::USUAL_BYTES];
+        disk[512..520].copy_from_slice(b"EFI PART");
+        disk[512 + 72] = 2;
+        disk[512 + 80] = 128;
+        disk[512 + 84] = 128;
+        disk
+    }
+
+    #[test]
+    fn json_of_two_banks_and_a_disk_is_as_documented() {
+        let (path, image) = seed();
+        let banks = [Bank::Sha256, Bank::Sha384]
+            .map(|bank| surveyed(&path, &image, Some(&disk()), bank).unwrap());
+        insta::assert_snapshot!(format!("{:#}", document(&banks, false)));
+    }
+
+    #[test]
+    fn json_with_transcripts_is_as_documented() {
+        let (path, image) = seed();
+        let banks = [surveyed(&path, &image, None, Bank::Sha384).unwrap()];
+        insta::assert_snapshot!(format!("{:#}", document(&banks, true)));
     }
 
     #[test]
