@@ -14,7 +14,9 @@ const REPORT_DATA: usize = 32 + 0x50;
 const CLAIMS: usize = 1236;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((what, rest)) = data.split_first() else { return };
+    let Some((what, rest)) = data.split_first() else {
+        return;
+    };
     let bytes = match what % 3 {
         0 => rest.to_vec(),
         1 => edits::edit(GENUINE, rest),
@@ -32,6 +34,9 @@ fuzz_target!(|data: &[u8]| {
     };
     if let Ok(report) = HclReport::parse(&bytes) {
         assert!(report.claims.attestation_key().is_some());
-        assert_eq!(report.report.report_data()[..32], report.claims_digest.as_bytes()[..32]);
+        assert_eq!(
+            report.report.report_data()[..32],
+            report.claims_digest.as_bytes()[..32]
+        );
     }
 });

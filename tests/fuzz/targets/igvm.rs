@@ -11,7 +11,9 @@ const GENUINE: &[u8] = include_bytes!("../seeds/igvm/launch");
 
 /// Puts total size and CRC-32 right.
 fn mend(bytes: &mut [u8]) {
-    let number = |bytes: &[u8], at| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let number = |bytes: &[u8], at| {
+        u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    };
     if bytes.len() < 32 {
         return;
     }
@@ -31,12 +33,20 @@ fn mend(bytes: &mut [u8]) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((what, rest)) = data.split_first() else { return };
-    let mut bytes = if what % 2 == 0 { edits::edit(GENUINE, rest) } else { rest.to_vec() };
+    let Some((what, rest)) = data.split_first() else {
+        return;
+    };
+    let mut bytes = if what % 2 == 0 {
+        edits::edit(GENUINE, rest)
+    } else {
+        rest.to_vec()
+    };
     if what % 4 < 3 {
         mend(&mut bytes);
     }
-    let Ok(igvm) = Igvm::parse(&bytes) else { return };
+    let Ok(igvm) = Igvm::parse(&bytes) else {
+        return;
+    };
     // Hashing many pages finds nothing new and takes long.
     if igvm.page_count() > 2048 {
         return;
