@@ -95,6 +95,7 @@ fn the_openai_client_works_unchanged_through_connect() {
     println!("{}", said.stdout);
     assert_eq!(said.code, 0, "{said:#?}");
     assert!(said.stdout.contains("models: ['smollm2']"), "{said:#?}");
+    assert!(said.stdout.contains("Paris"), "{said:#?}");
 }
 
 #[test]
@@ -114,8 +115,7 @@ fn one_question_is_answered_on_the_command_line() {
         .chain([expected.into_os_string()]));
     println!("{}", said.stdout);
     assert_eq!(said.code, 0, "{said:#?}");
-    let words = said.stdout.split_whitespace().count();
-    assert!(words > 2, "{said:#?}");
+    assert!(said.stdout.contains("Paris"), "{said:#?}");
 }
 
 #[test]
