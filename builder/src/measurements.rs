@@ -1,6 +1,6 @@
 //! Reference values of a finished image, one file per platform.
 //!
-//! `qemu-vtpm`: PCR 4, 9, 11, 12 and 13 follow from the UKI, PCR 15 from the guest's own event log.
+//! `qemu-vtpm` and `azure-snp`: PCR 4, 9, 11, 12 and 13 follow from the UKI, PCR 15 from the guest's own event log.
 //! `qemu-snp`: the launch digest for every vCPU model and count of the platform, from the locked firmware.
 //! Nothing here is read from a running guest. Computing them is `cloister_measure`'s work; this module decides which
 //! values a platform has.
@@ -113,7 +113,7 @@ pub(crate) fn reference(
     image: &Measured<'_>,
 ) -> Result<ReferenceValues, MeasurementsError> {
     match (platform.boot, platform.evidence) {
-        (BootMethod::Uki, EvidenceKind::TpmQuote) => tpm(platform, image),
+        (BootMethod::Uki, EvidenceKind::TpmQuote | EvidenceKind::AzureHcl) => tpm(platform, image),
         (BootMethod::KernelHashes, EvidenceKind::SevSnpReport) => snp(platform, image),
         _ => Err(wrong(
             platform,

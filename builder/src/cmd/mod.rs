@@ -26,6 +26,9 @@ pub(crate) const DIFFERENT: u8 = 1;
 /// Exit code for work that could not be done: usage, input, I/O.
 pub(crate) const FAILED: u8 = 2;
 
+/// Exit code for a verdict that waits for collateral.
+pub(crate) const MISSING: u8 = 3;
+
 /// What every verb is given.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {

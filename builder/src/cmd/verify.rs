@@ -1,4 +1,6 @@
-//! `cloister verify URL`: appraises a live endpoint and prints every check.
+//! `cloister verify`: appraises a live endpoint, or evidence in files, and prints every check.
+
+mod evidence;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,14 +15,30 @@ use super::{CommandError, Context, DIFFERENT};
 use crate::client::attest::{self, Session};
 use crate::client::{Appraised, ClientError, Endpoint, Expectation};
 
-/// Compare a running guest's evidence with `measurements/`
+/// Compare a running guest's evidence with `measurements/`, or judge evidence in files
+///
+/// Exit codes: 0 accepted, 1 rejected, 2 could not run, 3 collateral missing.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    live: Option<Live>,
+    #[command(subcommand)]
+    kind: Option<Kind>,
+}
+
+/// A running guest.
+#[derive(Debug, clap::Args)]
+struct Live {
     /// Address of the guest: `https://HOST[:PORT]`
     url: Endpoint,
     #[command(flatten)]
     expected: Expected,
 }
+
+/// Evidence in files.
+#[derive(Debug, clap::Subcommand)]
+enum Kind {}
 
 /// What an endpoint is held against, for every verb that attests one.
 #[derive(Debug, clap::Args)]
@@ -36,12 +54,21 @@ pub(crate) struct Expected {
     wait: u64,
 }
 
-/// Runs the verb: 0 accepted, 1 rejected, 2 not reached.
+/// Runs the verb: 0 accepted, 1 rejected, 2 not reached, 3 collateral missing.
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
-    let expectation = args.expected.load()?;
+    match (args.kind, args.live) {
+        (Some(kind), _) => match kind {},
+        (None, Some(live)) => endpoint(&live, ctx),
+        (None, None) => Err(CommandError::new(anyhow::anyhow!("nothing to verify"))
+            .with_hint("name an address, or a kind of evidence: see `cloister verify --help`")),
+    }
+}
+
+fn endpoint(live: &Live, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let expectation = live.expected.load()?;
     let runtime = runtime()?;
     let (appraised, session) =
-        runtime.block_on(args.expected.open(&args.url, &expectation, ctx))?;
+        runtime.block_on(live.expected.open(&live.url, &expectation, ctx))?;
     if let Some(session) = session {
         session.abort();
     }

@@ -9,9 +9,11 @@ pub(crate) struct Rule {
     pub(crate) meaning: &'static str,
 }
 
+/// Declares rules as constants: identifier, stable name, what the check is for.
 macro_rules! rules {
     ($($id:ident $name:literal $meaning:literal)*) => {
-        $(pub(crate) const $id: Rule = Rule { name: $name, meaning: $meaning };)*
+        $(pub(crate) const $id: $crate::checks::Rule =
+            $crate::checks::Rule { name: $name, meaning: $meaning };)*
     };
 }
 
@@ -144,6 +146,7 @@ impl Checks {
             wanted,
             found,
             explanation: meaning.to_owned(),
+            missing: None,
         });
     }
 
@@ -156,6 +159,20 @@ impl Checks {
             wanted: wanted.to_owned(),
             found: String::new(),
             explanation: reason.to_owned(),
+            missing: None,
+        });
+    }
+
+    /// Records a required check that waits for `collateral`, such as `vcek`.
+    pub(crate) fn missing(&mut self, rule: &Rule, collateral: &str) {
+        self.0.push(Check {
+            name: rule.name.to_owned(),
+            outcome: Outcome::Skipped,
+            required: true,
+            wanted: rule.meaning.to_owned(),
+            found: String::new(),
+            explanation: format!("waits for collateral: {collateral}"),
+            missing: Some(collateral.to_owned()),
         });
     }
 

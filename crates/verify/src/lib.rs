@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`verdict`] | the result, its text and its JSON |
 //! | [`policy`] | what a verifier may demand beyond the format |
+//! | [`signature`] | public keys and the signatures they made |
 //! | [`certificate`] | the checks of the leaf certificate |
 //! | [`tpm`] | appraisal of TPM quotes, for a leaf and for a session |
 
@@ -19,8 +20,9 @@
 pub mod certificate;
 mod checks;
 pub mod policy;
+pub mod signature;
 pub mod tpm;
 pub mod verdict;
 
 pub use policy::Policy;
-pub use verdict::{Check, Mode, Outcome, Verdict};
+pub use verdict::{Check, Conclusion, Mode, Outcome, Trust, Verdict};

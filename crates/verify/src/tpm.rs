@@ -14,7 +14,8 @@ use cloister_measure::reference::ReferenceValues;
 
 use crate::certificate::{self, Leaf};
 use crate::checks::{self, Checks, Rule};
-use crate::{Policy, Verdict, verdict};
+use crate::verdict::{self, Subject, Trust};
+use crate::{Policy, Verdict};
 
 /// The one platform with a bare TPM.
 const PLATFORM: &str = "qemu-vtpm";
@@ -34,7 +35,7 @@ pub fn appraise_leaf(
     let mut checks = Checks::default();
     registers::reference(reference, &mut checks);
     let leaf = certificate::appraise(leaf_der, policy, now, &mut checks);
-    if let Some(decoded) = decode(bundle, verdict::Mode::Leaf, &mut checks) {
+    if let Some(decoded) = decode(bundle, false, &mut checks) {
         let report_data = leaf.as_ref().map(|leaf| {
             named_bundle(leaf, bundle, &decoded, &mut checks);
             let mode = Mode::Leaf {
@@ -66,7 +67,7 @@ pub fn appraise_session(
     let mut checks = Checks::default();
     registers::reference(reference, &mut checks);
     let spki_sha256 = certificate::appraise_spki(spki_der, &mut checks);
-    if let Some(decoded) = decode(bundle, verdict::Mode::Session, &mut checks) {
+    if let Some(decoded) = decode(bundle, true, &mut checks) {
         let report_data = spki_sha256.and_then(|spki_sha256| {
             let mode = Mode::Session {
                 nonce: *nonce,
@@ -83,12 +84,12 @@ pub fn appraise_session(
     conclude(mode, checks::SESSION, reference, policy, checks)
 }
 
-/// Decodes a bundle that must have a batch section exactly in session mode.
-fn decode(input: &[u8], mode: verdict::Mode, checks: &mut Checks) -> Option<Bundle> {
+/// Decodes a bundle that has a batch section or must not have one.
+fn decode(input: &[u8], batch: bool, checks: &mut Checks) -> Option<Bundle> {
     let rule = &checks::BUNDLE_FORMAT;
-    let (wanted, batch) = match mode {
-        verdict::Mode::Leaf => ("a leaf bundle (without batch section)", false),
-        verdict::Mode::Session => ("a session bundle (with batch section)", true),
+    let wanted = match batch {
+        false => "a leaf bundle (without batch section)",
+        true => "a session bundle (with batch section)",
     };
     let decoded: Result<_, BundleError> = Bundle::decode(input);
     match decoded {
@@ -141,6 +142,12 @@ fn conclude(
     let reason = "not confidential: the host can read the guest's memory and forge this evidence";
     let required = policy.require_confidential;
     checks.skip(confidential.name, required, confidential.meaning, reason);
-    let (platform, recipe) = (&reference.platform, &reference.recipe);
-    Verdict::new(mode, platform, recipe, false, checks.finish(rules))
+    let subject = Subject {
+        mode,
+        platform: &reference.platform,
+        recipe: Some(&reference.recipe),
+        confidential: false,
+        trust: Trust::Host,
+    };
+    Verdict::new(&subject, checks.finish(rules))
 }

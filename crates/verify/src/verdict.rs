@@ -4,14 +4,44 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Which layer of "cloister-ra/1" was appraised.
+/// Version of the verdict's JSON.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What was appraised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// A leaf certificate and its bundle.
+    /// Layer A of "cloister-ra/1": a leaf certificate and its bundle.
     Leaf,
-    /// A bundle made for one TLS connection.
+    /// Layer B of "cloister-ra/1": a bundle made for one TLS connection.
     Session,
+    /// Evidence by itself, as a file: nothing ties it to a connection.
+    Evidence,
+}
+
+/// What follows from the checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conclusion {
+    /// Every required check passed.
+    Accepted,
+    /// A required check failed, or was skipped for another reason than collateral.
+    Rejected,
+    /// Nothing failed, but required checks wait for collateral ([`Check::missing`]): not known to be
+    /// good, not known to be bad.
+    CollateralMissing,
+}
+
+/// Who can forge the evidence or look into the guest, beside the maker of the hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// Nobody: the secure processor measured the guest itself.
+    Hardware,
+    /// The cloud's paravisor, which measures and signs for the guest (Azure).
+    Paravisor,
+    /// The host, whose software TPM signs (`qemu-vtpm`, and the vTPM half of GCP).
+    Host,
 }
 
 /// How a check ended.
@@ -42,44 +72,64 @@ pub struct Check {
     pub found: String,
     /// What the check is for, or why it was skipped.
     pub explanation: String,
+    /// The collateral that a skipped check waits for, such as `vcek` or `tcb-info`.
+    pub missing: Option<String>,
+}
+
+/// What the verdict is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Subject<'a> {
+    /// Layer or kind of the evidence.
+    pub(crate) mode: Mode,
+    /// Platform that the reference values are for, or that the evidence is of.
+    pub(crate) platform: &'a str,
+    /// Recipe that the reference values are for, where there are any.
+    pub(crate) recipe: Option<&'a str>,
+    /// Whether a platform of this kind keeps the host out.
+    pub(crate) confidential: bool,
+    /// Who is trusted beside the maker of the hardware.
+    pub(crate) trust: Trust,
 }
 
 /// The result of an appraisal: every check, and what follows from them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Verdict {
+    /// Always [`SCHEMA_VERSION`].
+    pub schema_version: u32,
     /// True when every required check passed.
     pub accepted: bool,
-    /// Layer of the evidence.
+    /// The same with the third case, collateral that is missing.
+    pub conclusion: Conclusion,
+    /// Layer or kind of the evidence.
     pub mode: Mode,
-    /// Platform that the reference values are for.
+    /// Platform that the reference values are for, or that the evidence is of.
     pub platform: String,
-    /// Recipe that the reference values are for.
-    pub recipe: String,
-    /// Whether the evidence shows that the host is kept out; never true for `qemu-vtpm`.
+    /// Recipe that the reference values are for; null when single values were given instead.
+    pub recipe: Option<String>,
+    /// Whether the evidence shows that the host is kept out; never true for `qemu-vtpm`, nor for
+    /// evidence that is not accepted.
     pub confidential: bool,
+    /// Who is trusted beside the maker of the hardware.
+    pub trust: Trust,
     /// Every check, in the order in which they are made.
     pub checks: Vec<Check>,
 }
 
 impl Verdict {
     /// Draws the conclusion from `checks`.
-    pub(crate) fn new(
-        mode: Mode,
-        platform: &str,
-        recipe: &str,
-        confidential: bool,
-        checks: Vec<Check>,
-    ) -> Self {
-        let mut required = checks.iter().filter(|check| check.required).peekable();
-        let accepted =
-            required.peek().is_some() && required.all(|check| check.outcome == Outcome::Pass);
+    pub(crate) fn new(subject: &Subject<'_>, checks: Vec<Check>) -> Self {
+        let conclusion = conclude(&checks);
+        let accepted = conclusion == Conclusion::Accepted;
         Self {
+            schema_version: SCHEMA_VERSION,
             accepted,
-            mode,
-            platform: platform.to_owned(),
-            recipe: recipe.to_owned(),
-            confidential,
+            conclusion,
+            mode: subject.mode,
+            platform: subject.platform.to_owned(),
+            recipe: subject.recipe.map(str::to_owned),
+            confidential: subject.confidential && accepted,
+            trust: subject.trust,
             checks,
         }
     }
@@ -108,23 +158,49 @@ impl Verdict {
 impl fmt::Display for Verdict {
     /// For people: the conclusion, then one line a check, with wanted and found where they differ.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (conclusion, layer) = match (self.accepted, self.mode) {
-            (true, Mode::Leaf) => ("accepted", "leaf"),
-            (true, Mode::Session) => ("accepted", "session"),
-            (false, Mode::Leaf) => ("rejected", "leaf"),
-            (false, Mode::Session) => ("rejected", "session"),
+        let conclusion = match self.conclusion {
+            Conclusion::Accepted => "accepted",
+            Conclusion::Rejected => "rejected",
+            Conclusion::CollateralMissing => "collateral missing",
+        };
+        let layer = match self.mode {
+            Mode::Leaf => "leaf ",
+            Mode::Session => "session ",
+            Mode::Evidence => "",
         };
         let confidential = if self.confidential {
             "confidential"
         } else {
             "NOT confidential"
         };
-        let (recipe, platform) = (&self.recipe, &self.platform);
-        writeln!(
-            f,
-            "{conclusion}: recipe `{recipe}` on `{platform}`, {layer} evidence, {confidential}"
-        )?;
+        let trust = match self.trust {
+            Trust::Hardware => "",
+            Trust::Paravisor => ", trust: paravisor",
+            Trust::Host => ", trust: host",
+        };
+        match &self.recipe {
+            Some(recipe) => write!(f, "{conclusion}: recipe `{recipe}` on `{}`", self.platform)?,
+            None => write!(f, "{conclusion}: `{}`", self.platform)?,
+        }
+        writeln!(f, ", {layer}evidence, {confidential}{trust}")?;
         self.checks.iter().try_for_each(|check| check.line(f))
+    }
+}
+
+/// One failure rejects; otherwise missing collateral decides nothing; otherwise what was skipped rejects.
+fn conclude(checks: &[Check]) -> Conclusion {
+    let required = || checks.iter().filter(|check| check.required);
+    if required().any(|check| check.outcome == Outcome::Fail) {
+        return Conclusion::Rejected;
+    }
+    if required().any(|check| check.missing.is_some()) {
+        return Conclusion::CollateralMissing;
+    }
+    let passed = required().all(|check| check.outcome == Outcome::Pass);
+    if passed && required().next().is_some() {
+        Conclusion::Accepted
+    } else {
+        Conclusion::Rejected
     }
 }
 
