@@ -12,6 +12,7 @@
 //! | [`verdict`] | the result, its text and its JSON |
 //! | [`policy`] | what a verifier may demand beyond the format |
 //! | [`signature`] | public keys and the signatures they made |
+//! | [`x509`] | certificates and revocation lists of other parties |
 //! | [`certificate`] | the checks of the leaf certificate |
 //! | [`tpm`] | appraisal of TPM quotes, for a leaf and for a session |
 
@@ -23,6 +24,7 @@ pub mod policy;
 pub mod signature;
 pub mod tpm;
 pub mod verdict;
+pub mod x509;
 
 pub use policy::Policy;
 pub use verdict::{Check, Conclusion, Mode, Outcome, Trust, Verdict};
