@@ -14,6 +14,7 @@
 //! | [`signature`] | public keys and the signatures they made |
 //! | [`x509`] | certificates and revocation lists of other parties |
 //! | [`certificate`] | the checks of the leaf certificate |
+//! | [`snp`] | appraisal of SEV-SNP reports |
 //! | [`tpm`] | appraisal of TPM quotes, for a leaf and for a session |
 
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod certificate;
 mod checks;
 pub mod policy;
 pub mod signature;
+pub mod snp;
 pub mod tpm;
 pub mod verdict;
 pub mod x509;
