@@ -6,8 +6,8 @@ use aws_lc_rs::signature::{
     ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
     RSA_PKCS1_SHA256, RSA_PSS_SHA384, RsaKeyPair,
 };
-use x509_cert::der::asn1::{AnyRef, BitString, Null, ObjectIdentifier};
 use x509_cert::der::Any;
+use x509_cert::der::asn1::{AnyRef, BitString, Null, ObjectIdentifier};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use crate::{Parameters, PkiError};
