@@ -1,6 +1,7 @@
 //! `cloister verify`: appraises a live endpoint, or evidence in files, and prints every check.
 
 mod evidence;
+mod snp;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,7 +39,9 @@ struct Live {
 
 /// Evidence in files.
 #[derive(Debug, clap::Subcommand)]
-enum Kind {}
+enum Kind {
+    Snp(Box<snp::Args>),
+}
 
 /// What an endpoint is held against, for every verb that attests one.
 #[derive(Debug, clap::Args)]
@@ -57,7 +60,7 @@ pub(crate) struct Expected {
 /// Runs the verb: 0 accepted, 1 rejected, 2 not reached, 3 collateral missing.
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     match (args.kind, args.live) {
-        (Some(kind), _) => match kind {},
+        (Some(Kind::Snp(args)), _) => snp::run(&args, ctx),
         (None, Some(live)) => endpoint(&live, ctx),
         (None, None) => Err(CommandError::new(anyhow::anyhow!("nothing to verify"))
             .with_hint("name an address, or a kind of evidence: see `cloister verify --help`")),

@@ -237,7 +237,7 @@ fn current(not_before: u64, not_after: u64, now: u64, checks: &mut Checks) {
 }
 
 /// Seconds since the Unix epoch as a date where there is one.
-fn instant(seconds: u64) -> String {
+pub(crate) fn instant(seconds: u64) -> String {
     DateTime::from_unix_duration(std::time::Duration::from_secs(seconds))
         .map_or_else(|_| format!("{seconds} s"), |date| date.to_string())
 }

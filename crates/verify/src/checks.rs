@@ -16,6 +16,7 @@ macro_rules! rules {
             $crate::checks::Rule { name: $name, meaning: $meaning };)*
     };
 }
+pub(crate) use rules;
 
 rules! {
     REFERENCE "reference" "reference values must pin the image on a platform that this verifier knows"

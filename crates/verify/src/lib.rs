@@ -12,7 +12,9 @@
 //! | [`verdict`] | the result, its text and its JSON |
 //! | [`policy`] | what a verifier may demand beyond the format |
 //! | [`signature`] | public keys and the signatures they made |
+//! | [`x509`] | certificates and revocation lists of other parties |
 //! | [`certificate`] | the checks of the leaf certificate |
+//! | [`snp`] | appraisal of SEV-SNP reports |
 //! | [`tpm`] | appraisal of TPM quotes, for a leaf and for a session |
 
 #![forbid(unsafe_code)]
@@ -21,8 +23,10 @@ pub mod certificate;
 mod checks;
 pub mod policy;
 pub mod signature;
+pub mod snp;
 pub mod tpm;
 pub mod verdict;
+pub mod x509;
 
 pub use policy::Policy;
 pub use verdict::{Check, Conclusion, Mode, Outcome, Trust, Verdict};

@@ -1,0 +1,143 @@
+//! Keys of the kinds that AMD and Microsoft use.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    RSA_PKCS1_SHA256, RSA_PSS_SHA384, RsaKeyPair,
+};
+use x509_cert::der::Any;
+use x509_cert::der::asn1::{AnyRef, BitString, Null, ObjectIdentifier};
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
+
+use crate::{Parameters, PkiError};
+
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+
+/// A private key.
+#[derive(Debug)]
+pub enum Key {
+    /// RSA.
+    Rsa(Box<RsaKeyPair>),
+    /// P-384: signs structures and reports, which encode signatures differently.
+    P384 {
+        /// For certificates: DER.
+        der: Box<EcdsaKeyPair>,
+        /// For reports: r and s of 48 bytes.
+        fixed: Box<EcdsaKeyPair>,
+    },
+}
+
+impl Key {
+    /// A fresh RSA key of 4096 bits.
+    ///
+    /// # Errors
+    /// [`PkiError::Crypto`] when AWS-LC refuses.
+    pub fn rsa() -> Result<Self, PkiError> {
+        Self::rsa_of(KeySize::Rsa4096)
+    }
+
+    /// A fresh RSA key of 2048 bits, as TPMs have them.
+    ///
+    /// # Errors
+    /// [`PkiError::Crypto`] when AWS-LC refuses.
+    pub fn rsa_2048() -> Result<Self, PkiError> {
+        Self::rsa_of(KeySize::Rsa2048)
+    }
+
+    fn rsa_of(size: KeySize) -> Result<Self, PkiError> {
+        let pair = RsaKeyPair::generate(size).map_err(|_| PkiError::Crypto)?;
+        Ok(Key::Rsa(Box::new(pair)))
+    }
+
+    /// A fresh P-384 key.
+    ///
+    /// # Errors
+    /// [`PkiError::Crypto`] when AWS-LC refuses.
+    pub fn p384() -> Result<Self, PkiError> {
+        let der = &ECDSA_P384_SHA384_ASN1_SIGNING;
+        let der = EcdsaKeyPair::generate(der).map_err(|_| PkiError::Crypto)?;
+        let pkcs8 = der.to_pkcs8v1().map_err(|_| PkiError::Crypto)?;
+        let fixed = &ECDSA_P384_SHA384_FIXED_SIGNING;
+        let fixed = EcdsaKeyPair::from_pkcs8(fixed, pkcs8.as_ref());
+        Ok(Key::P384 {
+            der: Box::new(der),
+            fixed: Box::new(fixed.map_err(|_| PkiError::Crypto)?),
+        })
+    }
+
+    /// The public half.
+    ///
+    /// # Errors
+    /// [`PkiError::Der`] when it does not encode.
+    pub fn spki(&self) -> Result<SubjectPublicKeyInfoOwned, PkiError> {
+        let (oid, parameters, bytes) = match self {
+            Key::Rsa(pair) => {
+                let null = Any::from_der_of(&Null)?;
+                (RSA_ENCRYPTION, null, pair.public_key().as_ref())
+            }
+            Key::P384 { der, .. } => {
+                let curve = Any::from_der_of(&P384)?;
+                (EC_PUBLIC_KEY, curve, der.public_key().as_ref())
+            }
+        };
+        Ok(SubjectPublicKeyInfoOwned {
+            algorithm: AlgorithmIdentifierOwned {
+                oid,
+                parameters: Some(parameters),
+            },
+            subject_public_key: BitString::from_bytes(bytes)?,
+        })
+    }
+
+    /// Signs a structure as `parameters` say.
+    ///
+    /// # Errors
+    /// [`PkiError::Crypto`] when AWS-LC refuses.
+    pub fn sign(&self, parameters: Parameters, message: &[u8]) -> Result<Vec<u8>, PkiError> {
+        let random = SystemRandom::new();
+        match self {
+            Key::Rsa(pair) => {
+                let encoding = match parameters {
+                    Parameters::RsaPkcs1Sha256 => &RSA_PKCS1_SHA256,
+                    _ => &RSA_PSS_SHA384,
+                };
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(encoding, &random, message, &mut signature)
+                    .map_err(|_| PkiError::Crypto)?;
+                Ok(signature)
+            }
+            Key::P384 { der, .. } => {
+                let signature = der.sign(&random, message);
+                Ok(signature.map_err(|_| PkiError::Crypto)?.as_ref().to_vec())
+            }
+        }
+    }
+
+    /// Signs a report: r and s of 48 bytes each, big-endian. An RSA key cannot.
+    ///
+    /// # Errors
+    /// [`PkiError::Crypto`] when the key is RSA, or AWS-LC refuses.
+    pub fn sign_report(&self, message: &[u8]) -> Result<[u8; 96], PkiError> {
+        let Key::P384 { fixed, .. } = self else {
+            return Err(PkiError::Crypto);
+        };
+        let signature = fixed.sign(&SystemRandom::new(), message);
+        let signature = signature.map_err(|_| PkiError::Crypto)?;
+        signature.as_ref().try_into().map_err(|_| PkiError::Crypto)
+    }
+}
+
+/// Encodes a value as ANY.
+trait AnyOf: Sized {
+    fn from_der_of(value: &impl x509_cert::der::Encode) -> Result<Self, PkiError>;
+}
+
+impl AnyOf for Any {
+    fn from_der_of(value: &impl x509_cert::der::Encode) -> Result<Self, PkiError> {
+        let der = value.to_der()?;
+        Ok(Any::from(AnyRef::try_from(der.as_slice())?))
+    }
+}
