@@ -3,7 +3,6 @@ mod firmware;
 mod id_block;
 mod oracle;
 mod own;
-mod shared;
 mod volumes;
 
 use std::collections::BTreeSet;
