@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::ledger::{Fate, Ledger, Place};
-use crate::azure::{HclReport, TeeReport};
+use crate::azure::{HclReport, SnpFacts, TdxFacts, TeeReport};
 use crate::digest::Bank;
 
-/// Origin: fields as a second reader of the same bytes lists them. What the hardware or the TPM vouches for is compared with
+/// Origin: fields as readers in other languages list them. What the hardware or the TPM vouches for is compared with
 /// it: claims with REPORT_DATA, registers with the digest in the quote.
 pub(super) fn check(ledger: &Ledger) {
     for (name, wanted) in ledger.json("azure/expected-values.json").members() {
@@ -20,7 +20,10 @@ pub(super) fn check(ledger: &Ledger) {
         let bytes = base64url(evidence.get("hcl_report").text());
         let report = HclReport::parse(&bytes).unwrap();
         wanted.get("hcl").equals(header(&bytes, &report));
-        wanted.get("snp").equals(snp(&report));
+        match &report.report {
+            TeeReport::Snp(facts) => wanted.get("snp").equals(snp(facts)),
+            TeeReport::Tdx(facts) => wanted.get("tdx").equals(tdx(facts)),
+        }
         let configuration = &report.claims.vm_configuration;
         assert!(configuration.secure_boot && configuration.console_enabled);
         assert!(configuration.tpm_enabled);
@@ -59,6 +62,8 @@ fn header(bytes: &[u8], report: &HclReport) -> Value {
     let bank = banks
         .iter()
         .position(|bank| *bank == report.claims_digest.bank());
+    // Header, hardware's report, the fixed part of the request data, and four bytes more in version 2.
+    let before = 32 + 1184 + 20 + 4 * (report.request_version as usize - 1);
     json!({
         "signature": "HCLA",
         "version": report.version,
@@ -66,16 +71,12 @@ fn header(bytes: &[u8], report: &HclReport) -> Value {
         "request_type": 2,
         "report_type": report_type,
         "hash_type": bank.map(|position| position + 1),
-        // Header, hardware's report and the fixed part of the request data come before the claims.
-        "variable_size": size.map(|size| size - (32 + 1184 + 20)),
+        "variable_size": size.map(|size| size - before),
         "variable_sha256": report.claims_digest,
     })
 }
 
-fn snp(report: &HclReport) -> Value {
-    let TeeReport::Snp(snp) = &report.report else {
-        panic!("{report:?}")
-    };
+fn snp(snp: &SnpFacts) -> Value {
     json!({
         "version": snp.version,
         "guest_svn": snp.guest_svn,
@@ -88,6 +89,16 @@ fn snp(report: &HclReport) -> Value {
         "host_data": hex::encode(snp.host_data),
         "id_key_digest": snp.id_key_digest,
         "author_key_digest": snp.author_key_digest,
+    })
+}
+
+fn tdx(tdx: &TdxFacts) -> Value {
+    json!({
+        "report_data": hex::encode(tdx.report_data),
+        "attributes": format!("{:#x}", tdx.attributes),
+        "mrtd": tdx.mrtd,
+        "config": tdx.config,
+        "rtmrs": tdx.rtmrs,
     })
 }
 

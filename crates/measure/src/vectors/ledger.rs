@@ -68,6 +68,11 @@ impl Ledger {
         }
     }
 
+    /// Returns whether the folder has this JSON.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.documents.contains_key(name)
+    }
+
     /// Reads a file.
     pub(super) fn bytes(&self, name: &str) -> Vec<u8> {
         self.unread.borrow_mut().remove(name);

@@ -13,16 +13,6 @@ use crate::snp::{
     vmsa_page,
 };
 
-/// Origin: sev-snp-measure 0.0.13; QEMU rows of Debian's firmware also by the `sev` crate 8.0.0, VMSA pages of GCE also as
-/// google/gce-tcb-verifier lists their registers.
-pub(super) fn check(ledger: &Ledger) {
-    debian_amdsev(ledger);
-    synthetic(ledger);
-    other_firmware(ledger);
-    upstream(ledger);
-    vmsa_pages(ledger);
-}
-
 fn launched(
     firmware: &Ovmf,
     kernel: Option<KernelHashes>,
@@ -68,7 +58,8 @@ fn hash32(place: &Place<'_>) -> [u8; 32] {
     digest.as_bytes().try_into().unwrap()
 }
 
-fn debian_amdsev(ledger: &Ledger) {
+/// Origin: sev-snp-measure 0.0.13; QEMU rows also by the `sev` crate 8.0.0.
+pub(super) fn debian_amdsev(ledger: &Ledger) {
     let file = ledger.json("snp/launch-digests-debian-amdsev.json");
     file.get("tool").skip(Fate::Prose);
     let name = file.get("firmware").text();
@@ -118,7 +109,8 @@ fn kernel_file(kernel: &Place<'_>) {
     }
 }
 
-fn synthetic(ledger: &Ledger) {
+/// Origin: sev-snp-measure 0.0.13 over random-filled images made for the vectors.
+pub(super) fn synthetic(ledger: &Ledger) {
     let file = ledger.json("snp/launch-digests-synthetic.json");
     for words in ["inputs", "tool"] {
         file.get(words).skip(Fate::Prose);
@@ -145,7 +137,8 @@ fn synthetic(ledger: &Ledger) {
     }
 }
 
-fn other_firmware(ledger: &Ledger) {
+/// Origin: sev-snp-measure 0.0.13 on Debian firmware without a hash page.
+pub(super) fn other_firmware(ledger: &Ledger) {
     let mut loaded: BTreeMap<&str, Ovmf> = BTreeMap::new();
     for row in ledger.json("snp/launch-digests-other-firmware.json").list() {
         assert_eq!(row.get("kernel").input(), false);
@@ -160,7 +153,7 @@ fn other_firmware(ledger: &Ledger) {
 
 /// The tests of sev-snp-measure itself. Rows are calls of a Python function; launches of SEV, SEV-ES and under an SVSM are
 /// none that this crate computes, and their fixtures are not in the vectors.
-fn upstream(ledger: &Ledger) {
+pub(super) fn upstream(ledger: &Ledger) {
     let file = ledger.json("snp/upstream-expected.json");
     for words in ["source", "licence", "note"] {
         file.get(words).skip(Fate::Prose);
@@ -215,7 +208,8 @@ fn upstream(ledger: &Ledger) {
     }
 }
 
-fn vmsa_pages(ledger: &Ledger) {
+/// Origin: sev-snp-measure 0.0.13; GCE also as google/gce-tcb-verifier lists its registers.
+pub(super) fn vmsa_pages(ledger: &Ledger) {
     let file = ledger.json("snp/vmsa-pages.json");
     file.get("tool").skip(Fate::Prose);
     let inputs = file.get("inputs");
