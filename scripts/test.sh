@@ -35,5 +35,8 @@ cargo build --locked -p cloister
 # Unit tests on real packages read this store. A lock whose bytes are gone makes them say so, not fail.
 target/debug/cloister fetch demo || echo "scripts/test.sh: going on without the packages of demo" >&2
 export CLOISTER_STORE="${CLOISTER_STORE:-${XDG_CACHE_HOME:-$HOME/.cache}/cloister/store}"
+# Firmware, a boot loader and a kernel of Debian that the shared vectors have values of.
+scripts/debian-files.sh
+export CLOISTER_DEBIAN_FILES="${CLOISTER_DEBIAN_FILES:-$PWD/target/debian-files}"
 cargo test --workspace --exclude cloister-tests --locked
 CLOISTER_BIN="$PWD/target/debug/cloister" cargo test --locked -p cloister-tests --test it -- --test-threads=2 "$@"

@@ -66,7 +66,9 @@ mod verify_snp {
             .unwrap();
         let ask = amd.ask_certificate().sign(&amd.ask, &amd.ark).unwrap();
         let ark = amd.ark_certificate().sign(&amd.ark, &amd.ark).unwrap();
-        let report = put(&directory, "report", report.sign(&amd.vcek).unwrap());
+        let report = report.sign(&amd.vcek).unwrap();
+        let measurement = hex::encode(&report[0x90..0xc0]);
+        let report = put(&directory, "report", report);
         let vcek = put(&directory, "vcek", vcek);
         let (ask, ark) = (put(&directory, "ask", ask), put(&directory, "ark", ark));
         let given = [
@@ -78,7 +80,8 @@ mod verify_snp {
             &ask,
             "--chain",
             &ark,
-            "--signature-only",
+            "--expect-measurement",
+            &measurement,
             "--at",
             "2026-11-22T00:00:00Z",
         ];
@@ -90,7 +93,8 @@ mod verify_snp {
             code, 1,
             "nothing to compare with wins over the missing VCEK: {stdout}"
         );
-        let (code, stdout, _) = verify(&["--report", &report, "--signature-only"]);
+        let expected = ["--expect-measurement", &measurement];
+        let (code, stdout, _) = verify(&[&given[..2], &expected].concat());
         assert_eq!(code, 3, "{stdout}");
         assert!(stdout.starts_with("collateral missing"), "{stdout}");
     }
@@ -120,8 +124,15 @@ mod verify_snp {
                 "wanted a time",
             ),
             (
-                vec!["--report", &report, "--signature-only", "--expect", "x"],
-                "cannot be used with",
+                vec![
+                    "--report",
+                    &report,
+                    "--expect",
+                    "x",
+                    "--expect-measurement",
+                    "00",
+                ],
+                "wanted 48 bytes in hex",
             ),
             (vec![], "--report"),
         ] {
@@ -180,7 +191,13 @@ mod verify_snp {
         let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!(json["conclusion"], "accepted");
         let kbs = path("kbs/snp-bergamo-v3-evidence.json");
-        let (code, stdout, _) = verify(&["--report", &kbs, "--signature-only", at[0], at[1]]);
+        let document: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&kbs).unwrap()).unwrap();
+        let bytes = document["attestation_report"]["measurement"].as_array();
+        let bytes = bytes.unwrap().iter().map(|byte| byte.as_u64().unwrap());
+        let measurement: String = bytes.map(|byte| format!("{byte:02x}")).collect();
+        let expected = ["--expect-measurement", &measurement];
+        let (code, stdout, _) = verify(&[&["--report", &kbs], &expected[..], &at].concat());
         assert_eq!(code, 0, "{stdout}");
     }
 }

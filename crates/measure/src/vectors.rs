@@ -1,9 +1,20 @@
-//! Finds the shared measurement vectors, which lie outside the repository.
+//! The shared measurement vectors, which lie outside the repository, and the one test that reads every value of them.
+//!
+//! Each part of the folder has a module that reads its files and compares its values; [`ledger`] keeps the account. A file that
+//! nobody reads fails the test, and so does a value that is not compared, used for others, or left out for a stated reason.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
+mod azure;
+mod eventlogs;
+mod firmware;
+mod ledger;
+mod pe;
+mod snp;
+mod tdx;
 mod tests;
 
 /// Returns the directory `measurement` of the vectors. Without vectors, prints why the test is skipped and
@@ -32,11 +43,25 @@ pub(crate) fn json(directory: &Path, name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap()
 }
 
-/// Reads a file of a Debian package by its path in the package, from the unpacked packages that the variable
-/// `CLOISTER_DEBIAN_FILES` names.
-pub(crate) fn debian_file(path: &str) -> Option<Vec<u8>> {
-    let root = PathBuf::from(environment("CLOISTER_DEBIAN_FILES")?);
-    std::fs::read(root.join(path)).ok()
+/// Reads the file at `path` in a Debian package from the unpacked packages that the variable `CLOISTER_DEBIAN_FILES` names
+/// (`scripts/debian-files.sh`). `None` without the variable, and in words where the file is absent.
+pub(crate) fn debian_file(package: &str, path: &str) -> Option<Vec<u8>> {
+    let root = environment("CLOISTER_DEBIAN_FILES")?;
+    let bytes = std::fs::read(Path::new(&root).join(package).join(path));
+    if bytes.is_err() {
+        println!("skipped: no {path} of {package} in {root}");
+    }
+    bytes.ok()
+}
+
+/// Reads the version of a file of a Debian package that has this SHA-256. `None`, in words, where the archive has another.
+fn debian_version(package: &str, path: &str, sha256: &str) -> Option<Vec<u8>> {
+    let bytes = debian_file(package, path)?;
+    let same = hex::encode(Sha256::digest(&bytes)) == sha256;
+    if !same {
+        println!("skipped: {path} of {package} is another version than the one measured");
+    }
+    same.then_some(bytes)
 }
 
 #[expect(

@@ -13,8 +13,13 @@ fuzz_target!(|data: &[u8]| {
     let _ = check_enforcement(data);
     let _ = check_enforcement(&mended(data.to_vec()));
     let _ = check_enforcement(&mended(volume(data)));
-    if let Ok(Ok(policy)) = std::str::from_utf8(data).map(str::parse::<GuestPolicy>) {
-        assert_eq!(policy.to_string().parse(), Ok(policy));
+    if let Ok(text) = std::str::from_utf8(data) {
+        if let Ok(policy) = text.parse::<GuestPolicy>() {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        if let Ok(signature) = text.parse::<VcpuSignature>() {
+            assert_eq!(signature.to_string().parse(), Ok(signature));
+        }
     }
     let _ = Ovmf::from_image(data);
     let Ok(firmware) = Ovmf::from_tables(data, LaunchDigest([0; 48])) else {

@@ -1,4 +1,5 @@
 //! IGVM files: edits of a genuine one, with lengths and checksum mended so that the `igvm` crate goes on.
+//! The first byte chooses what is done with the rest.
 #![no_main]
 
 #[path = "../edits.rs"]
@@ -7,6 +8,7 @@ mod edits;
 use cloister_measure::igvm::{Igvm, ZeroPages};
 use libfuzzer_sys::fuzz_target;
 
+/// With the first byte that a seed has.
 const GENUINE: &[u8] = include_bytes!("../seeds/igvm/launch");
 
 /// Puts total size and CRC-32 right.
@@ -37,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let mut bytes = if what % 2 == 0 {
-        edits::edit(GENUINE, rest)
+        edits::edit(&GENUINE[1..], rest)
     } else {
         rest.to_vec()
     };

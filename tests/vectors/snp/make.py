@@ -40,19 +40,29 @@ def packed(sections):
     data = data[:5] + struct.pack("<Q", len(sections)) + data[13:]
     return section(2, guid("ee4e5898-3914-4259-9d6e-dc7bd79403cf") + struct.pack("<HH", 24, 1) + data)
 
+METADATA, HASHES, RESET, FOOTER = ("dc886566-984a-4798-a75e-5585a7bf67cc", "7255371f-3a3b-4b04-927b-1da6efa8d454",
+                                   "00f771de-1a7e-4fcb-890e-68c77e2fb44e", "96b582de-1fb2-45f7-baea-a366c55a082d")
+
+def entry(data, name): return data + struct.pack("<H", len(data) + 18) + guid(name)
+def metadata(sections):
+    return (b"ASEV" + struct.pack("<III", 16 + 12 * len(sections), 1, len(sections))
+            + b"".join(struct.pack("<III", *one) for one in sections))
+
+def tail(entries, metadata=b"", distance=0, filling=b"\xa5" * 4096):
+    """Last page of firmware: a table of `entries`, the first one farthest from the end, and metadata at `distance` from it."""
+    table = b"".join(entries)
+    table += struct.pack("<H", len(table) + 18) + guid(FOOTER)
+    page = bytearray(filling)
+    page[-32 - len(table):-32] = table
+    if metadata: page[-distance:len(page) - distance + len(metadata)] = metadata
+    return bytes(page)
+
 def tables(sections, ap_reset=0x80b004, hash_table=0x810c00):
-    metadata = b"ASEV" + struct.pack("<III", 16 + 12 * len(sections), 1, len(sections))
-    metadata += b"".join(struct.pack("<III", *one) for one in sections)
-    def entry(data, name): return data + struct.pack("<H", len(data) + 18) + guid(name)
-    offset = 32 + 512 + len(metadata)
-    table = entry(struct.pack("<I", offset), "dc886566-984a-4798-a75e-5585a7bf67cc")
-    table += entry(struct.pack("<II", hash_table, 0x400), "7255371f-3a3b-4b04-927b-1da6efa8d454")
-    table += entry(struct.pack("<I", ap_reset), "00f771de-1a7e-4fcb-890e-68c77e2fb44e")
-    table += struct.pack("<H", len(table) + 18) + guid("96b582de-1fb2-45f7-baea-a366c55a082d")
-    tail = bytearray(b"\xa5" * 4096)
-    tail[-32 - len(table):-32] = table
-    tail[-offset:-offset + len(metadata)] = metadata
-    return bytes(tail)
+    blob = metadata(sections)
+    distance = 32 + 512 + len(blob)
+    entries = [entry(struct.pack("<I", distance), METADATA), entry(struct.pack("<II", hash_table, 0x400), HASHES),
+               entry(struct.pack("<I", ap_reset), RESET)]
+    return tail(entries, blob, distance)
 
 def firmware(driver, sections):
     inner = volume(FFS2, [file(7, section(0x10, executable(40000, []))), file(7, section(0x10, driver))], 96 << 10)

@@ -239,7 +239,8 @@ impl Ovmf {
     }
 }
 
-/// Parses SEV metadata: `ASEV`, length, version 1, count, then address, size and type of each section.
+/// Parses SEV metadata: `ASEV`, length, version 1, count, then address, size and type of each section. QEMU takes as many
+/// bytes as the length says, so sections behind them would be whatever lies there.
 fn metadata(bytes: &[u8]) -> Result<Vec<Section>, OvmfError> {
     let what = "SEV metadata";
     let field = |offset| u32_at(bytes, what, offset);
@@ -259,6 +260,14 @@ fn metadata(bytes: &[u8]) -> Result<Vec<Section>, OvmfError> {
             what: "count",
             found: count,
             wanted: MAX_SECTIONS,
+        });
+    }
+    let (length, wanted) = (field(4)?, 16 + 12 * count);
+    if length < wanted {
+        return Err(OvmfError::Metadata {
+            what: "length",
+            found: length,
+            wanted,
         });
     }
     let mut pages = 0_u64;

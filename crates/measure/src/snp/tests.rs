@@ -3,7 +3,6 @@ mod firmware;
 mod id_block;
 mod oracle;
 mod own;
-mod shared;
 mod volumes;
 
 use std::collections::BTreeSet;
@@ -156,6 +155,15 @@ fn ovmf_names_what_is_wrong_with_an_image() {
         wanted: 1,
     };
     assert_eq!(parse(&version), wanted);
+    // A length that covers all sections but a byte.
+    let mut length = good.clone();
+    length[at + 4] = 16 + 12 * 5 - 1;
+    let wanted = OvmfError::Metadata {
+        what: "length",
+        found: 75,
+        wanted: 76,
+    };
+    assert_eq!(parse(&length), wanted);
     version[at..at + 4].copy_from_slice(b"ASEW");
     assert!(matches!(
         parse(&version),

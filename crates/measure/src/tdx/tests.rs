@@ -87,3 +87,39 @@ fn rtmr0_events_of_td_shim_are_named_too() {
     assert_eq!(events[0].name, "TD HOB: memory layout from the VMM");
     assert_eq!((events[0].covers, events.len()), (Covers::NotInLog, 2));
 }
+
+/// Origin: `tests/vectors/measurement/make.py`, where each event is spelled out.
+#[test]
+fn rtmr0_events_of_a_log_in_this_repository_have_names() {
+    let bytes = std::fs::read(own().join("measurement/eventlogs/ccel.bin")).unwrap();
+    let events = rtmr0_events(&EventLog::parse(&bytes).unwrap()).unwrap();
+    let found: Vec<(&str, &str, &str)> = events
+        .iter()
+        .map(|event| {
+            (
+                event.name.as_str(),
+                event.decided_by.name(),
+                event.covers.name(),
+            )
+        })
+        .collect();
+    let variable = |name| (name, "firmware", "event");
+    let wanted = [
+        ("TD HOB: memory layout from the VMM", "host", "not-in-log"),
+        (
+            "configuration volume: firmware variables as shipped",
+            "firmware",
+            "not-in-log",
+        ),
+        variable("Secure Boot variable `SecureBoot` = 0x00"),
+        variable("Secure Boot variable `PK`, empty"),
+        variable("Secure Boot variable `KEK`, empty"),
+        variable("Secure Boot variable `db`, empty"),
+        variable("Secure Boot variable `dbx`, 76 bytes"),
+        variable("separator"),
+        ("ACPI tables from the VMM", "host", "not-in-log"),
+        ("boot variable `BootOrder`, 2 bytes", "host", "variable"),
+        ("boot variable `Boot0001`, 60 bytes", "host", "variable"),
+    ];
+    assert_eq!(found, wanted);
+}

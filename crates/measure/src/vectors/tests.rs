@@ -1,172 +1,157 @@
-//! The whole of the shared vectors under `eventlogs/` and `pe/`, value by value.
-
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
+use super::ledger::{Fate, Ledger};
+use super::{azure, directory, eventlogs, firmware, pe, snp, tdx};
 
-use super::{directory, json};
-use crate::digest::{Bank, Digest};
-use crate::eventlog::{EventLog, Registers, check};
-use crate::pe::Pe;
-use crate::pe::tests::image;
-use crate::uki;
+/// A JSON, and what compares its values.
+type Handler = (&'static str, fn(&Ledger));
 
-/// Values compared so far, and those that cannot be for want of a file.
-#[derive(Default)]
-struct Count {
-    checked: usize,
-    skipped: usize,
-}
+/// Evidence of Azure is read with the values expected of it.
+const HANDLERS: [Handler; 14] = [
+    ("azure/expected-values.json", azure::check),
+    ("eventlogs/expected-replay.json", eventlogs::replay),
+    ("pe/authenticode-debian.json", pe::authenticode_of_debian),
+    ("pe/authenticode-synthetic.json", pe::authenticode),
+    ("pe/pcr11.json", pe::pcr11),
+    ("pe/pcr4-pcr9-model.json", pe::pcr4_and_pcr9),
+    ("qemu-ovmf-swtpm.pcrs.json", eventlogs::booted_guest),
+    ("snp/firmware-metadata.json", firmware::check),
+    ("snp/launch-digests-debian-amdsev.json", snp::debian_amdsev),
+    (
+        "snp/launch-digests-other-firmware.json",
+        snp::other_firmware,
+    ),
+    ("snp/launch-digests-synthetic.json", snp::synthetic),
+    ("snp/upstream-expected.json", snp::upstream),
+    ("snp/vmsa-pages.json", snp::vmsa_pages),
+    ("tdx/mrtd-debian-ovmf.json", tdx::check),
+];
 
-impl Count {
-    fn equal(&mut self, found: impl ToString, wanted: &Value, what: &str) {
-        let wanted = match wanted {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        assert_eq!(found.to_string(), wanted, "{what}");
-        self.checked += 1;
-    }
-}
+/// Values of a JSON: those to compare, Debian's files included; those that others follow from; those left out.
+type Values = (&'static str, [usize; 3]);
 
-fn bank(name: &str) -> Bank {
-    let banks = [Bank::Sha1, Bank::Sha256, Bank::Sha384];
-    let mut banks = banks.into_iter();
-    banks.find(|bank| bank.to_string() == name).unwrap()
-}
+/// Counted in the files.
+const SHARED: [Values; 15] = [
+    ("azure/az-snp-vtpm_evidence-v1.json", [24, 2, 3]),
+    ("azure/az-snp-vtpm_evidence-v2.json", [24, 2, 3]),
+    ("azure/expected-values.json", [86, 0, 2]),
+    ("eventlogs/expected-replay.json", [151, 0, 0]),
+    ("pe/authenticode-debian.json", [8, 0, 2]),
+    ("pe/authenticode-synthetic.json", [9, 3, 0]),
+    ("pe/pcr11.json", [30, 12, 2]),
+    ("pe/pcr4-pcr9-model.json", [4, 2, 3]),
+    ("snp/firmware-metadata.json", [312, 0, 6]),
+    ("snp/launch-digests-debian-amdsev.json", [306, 758, 3]),
+    ("snp/launch-digests-other-firmware.json", [12, 72, 0]),
+    ("snp/launch-digests-synthetic.json", [117, 936, 4]),
+    ("snp/upstream-expected.json", [10, 10, 28]),
+    ("snp/vmsa-pages.json", [382, 3, 1]),
+    ("tdx/mrtd-debian-ovmf.json", [12, 0, 3]),
+];
+/// Of them, those that need a file of a Debian package.
+const DEBIAN: usize = 32;
 
-fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    value.as_object().unwrap().iter()
-}
+/// Likewise for the small vectors that a clone has. Launches and MRTD have a form of their own there, and tests beside their code.
+const OWN: [Values; 7] = [
+    ("azure/expected-values.json", [85, 0, 2]),
+    ("azure/snp.json", [24, 2, 3]),
+    ("azure/tdx.json", [24, 2, 3]),
+    ("eventlogs/expected-replay.json", [47, 0, 0]),
+    ("pe/authenticode-synthetic.json", [12, 4, 0]),
+    ("pe/pcr11.json", [30, 13, 2]),
+    ("qemu-ovmf-swtpm.pcrs.json", [45, 0, 0]),
+];
 
-/// Origin: README of the vectors; the four TPM logs' registers are stated by google/go-tpm-tools too.
 #[test]
-fn every_value_of_eventlogs_and_pe_comes_out() {
+fn every_value_of_the_shared_vectors_comes_out() {
     let Some(directory) = directory() else {
         return;
     };
-    let mut count = Count::default();
-    event_logs(&directory, &mut count);
-    let logs = count.checked;
-    authenticode(&directory, &mut count);
-    pcr11(&directory, &mut count);
-    pcr4_and_pcr9(&directory, &mut count);
-    let Count { checked, skipped } = count;
+    let missing = account(&directory, "README.md", &SHARED);
+    assert!(missing <= DEBIAN, "{missing}");
+}
+
+#[test]
+fn every_value_of_the_vectors_of_this_repository_comes_out() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/measurement");
+    assert_eq!(account(&own, "make.py", &OWN), 0);
+}
+
+/// Compares every value below `directory`, where `words` says in words where they come from. Prints the account and returns
+/// how many are of absent files of Debian.
+fn account(directory: &Path, words: &str, wanted: &[Values]) -> usize {
+    let ledger = Ledger::open(directory);
+    ledger.bytes(words);
+    for (_, handler) in HANDLERS.iter().filter(|(file, _)| ledger.has(file)) {
+        handler(&ledger);
+    }
+    assert_eq!(ledger.open_items(), [""; 0], "read or compared by nobody");
+    let mut total: BTreeMap<Fate, usize> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (file, counts) in ledger.counts() {
+        let of = |fates: &[Fate]| fates.iter().filter_map(|fate| counts.get(fate)).sum();
+        let skipped = of(&[Fate::Prose, Fate::Signature, Fate::Upstream]);
+        let compared = of(&[Fate::Checked, Fate::Debian]);
+        found.push((file, [compared, of(&[Fate::Input]), skipped]));
+        for (fate, count) in &counts {
+            *total.entry(*fate).or_default() += count;
+        }
+    }
+    let of = |fate| total.get(&fate).copied().unwrap_or_default();
     println!(
-        "{checked} values checked, {logs} of event logs; {skipped} of absent Debian files skipped"
+        "{} values of {} files checked, which follow from {} others; skipped: {} without the Debian file that they are of, \
+         {} words of provenance, {} signatures and certificates, {} of upstream's SEV, SEV-ES and SVSM tests",
+        of(Fate::Checked),
+        ledger.files(),
+        of(Fate::Input),
+        of(Fate::Debian),
+        of(Fate::Prose),
+        of(Fate::Signature),
+        of(Fate::Upstream),
     );
-    // Counted in the files: 4 facts of each of 6 logs, 122 registers, 5 RTMRs by name; 51 values of images.
-    assert_eq!((logs, checked + skipped), (151, 202));
+    assert_eq!(found, wanted);
+    of(Fate::Debian)
 }
 
-fn event_logs(directory: &Path, count: &mut Count) {
-    let expected = json(directory, "eventlogs/expected-replay.json");
-    for (name, row) in object(&expected) {
-        let bytes = std::fs::read(directory.join("eventlogs").join(name)).unwrap();
-        count.equal(bytes.len(), &row["size"], name);
-        count.equal(hex::encode(Sha256::digest(&bytes)), &row["sha256"], name);
-        let log = EventLog::parse(&bytes).unwrap();
-        count.equal(log.events.len(), &row["events"], name);
-        let kind = serde_json::to_value(log.kind()).unwrap();
-        count.equal(kind.as_str().unwrap(), &row["kind"], name);
-        let banks: Vec<String> = log.banks().iter().map(Bank::to_string).collect();
-        let wanted: Vec<&String> = object(&row["replayed"]).map(|(bank, _)| bank).collect();
-        assert_eq!(banks.iter().collect::<Vec<_>>(), wanted, "{name}");
-        for (bank_name, registers) in object(&row["replayed"]) {
-            let found = log.replay(bank(bank_name)).unwrap();
-            assert_eq!(found.len(), registers.as_object().unwrap().len(), "{name}");
-            for (index, value) in &found {
-                count.equal(value, &registers[index.to_string()], name);
-                if let Some(rtmrs) = row.get("rtmr_map") {
-                    let register = Registers::Cc.name(*index).to_string();
-                    count.equal(value, &rtmrs[register], name);
-                }
-            }
-        }
-        assert_eq!(check(&log, log.kind()), [], "{name}");
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("part")).unwrap();
+    for (name, contents) in files {
+        std::fs::write(folder.path().join(name), contents).unwrap();
     }
+    folder
 }
 
-fn authenticode(directory: &Path, count: &mut Count) {
-    for row in json(directory, "pe/authenticode-synthetic.json")
-        .as_array()
-        .unwrap()
-    {
-        let name = row["file"].as_str().unwrap();
-        let data = std::fs::read(directory.join("pe").join(name)).unwrap();
-        image_digests(&data, row, count);
-    }
-    for row in json(directory, "pe/authenticode-debian.json")
-        .as_array()
-        .unwrap()
-    {
-        let path = row["debian_file"]
-            .as_str()
-            .unwrap()
-            .rsplit(' ')
-            .next()
-            .unwrap();
-        match super::debian_file(path) {
-            Some(data) => {
-                count.equal(data.len(), &row["size"], path);
-                image_digests(&data, row, count);
-            }
-            None => count.skipped += 4,
-        }
-    }
+#[test]
+fn ledger_names_files_that_nobody_reads_and_values_that_nobody_compares() {
+    let document = r#"{"a": {"b": 1, "c": [2, "x"]}, "d": []}"#;
+    let folder = folder(&[("part/new.bin", ""), ("part/table.json", document)]);
+    let ledger = Ledger::open(folder.path());
+    let table = ledger.json("part/table.json");
+    table.get("a").get("b").equals(1);
+    let open = [
+        "part/new.bin",
+        "part/table.json/a/c/0",
+        "part/table.json/a/c/1",
+        "part/table.json/d",
+    ];
+    assert_eq!(ledger.open_items(), open);
+    assert_eq!(ledger.bytes("part/new.bin"), b"");
+    assert_eq!(table.get("a").get("c").list()[0].number(), 2);
+    table.skip(Fate::Prose);
+    assert_eq!(ledger.open_items(), [""; 0]);
+    // What was compared or used stays so.
+    let counts = BTreeMap::from([(Fate::Checked, 1), (Fate::Input, 1), (Fate::Prose, 2)]);
+    let wanted = BTreeMap::from([("part/table.json", counts)]);
+    assert_eq!(ledger.counts(), wanted);
+    assert_eq!(ledger.files(), 2);
 }
 
-fn image_digests(data: &[u8], row: &Value, count: &mut Count) {
-    let what = row.to_string();
-    count.equal(hex::encode(Sha256::digest(data)), &row["sha256"], &what);
-    let pe = Pe::parse(data).unwrap();
-    for bank in [Bank::Sha256, Bank::Sha384] {
-        let wanted = &row[format!("authenticode_{bank}")];
-        count.equal(pe.authenticode(bank), wanted, &what);
-    }
-}
-
-fn pcr11(directory: &Path, count: &mut Count) {
-    for case in json(directory, "pe/pcr11.json").as_array().unwrap() {
-        let sections = object(&case["sections"]);
-        let sections: Vec<(&String, Vec<u8>)> = sections
-            .map(|(name, text)| (name, hex::decode(text.as_str().unwrap()).unwrap()))
-            .collect();
-        let sections: Vec<_> = sections
-            .iter()
-            .rev()
-            .map(|(n, b)| (n.as_str(), b.as_slice(), b.len()))
-            .collect();
-        let data = image((0, 0), &sections);
-        let pe = Pe::parse(&data).unwrap();
-        for (bank_name, wanted) in object(&case["expected"]) {
-            let value = uki::pcr11(&pe, bank(bank_name)).unwrap();
-            let phases = uki::phases(&value);
-            assert_eq!(phases.len() + 1, wanted.as_object().unwrap().len());
-            count.equal(value.value(), &wanted["before-userspace"], bank_name);
-            for (phase, value) in phases {
-                count.equal(value, &wanted[&phase], &phase);
-            }
-        }
-    }
-}
-
-/// The Debian files stand in for UKI and kernel by their digests.
-fn pcr4_and_pcr9(directory: &Path, count: &mut Count) {
-    let model = json(directory, "pe/pcr4-pcr9-model.json");
-    let files = json(directory, "pe/authenticode-debian.json");
-    for (bank_name, wanted) in object(&model["expected"]) {
-        let bank = bank(bank_name);
-        let digest = |index: usize| -> Digest {
-            let digest = &files[index][format!("authenticode_{bank}")];
-            digest.as_str().unwrap().parse().unwrap()
-        };
-        let pcr4 = uki::pcr4(digest(0), digest(1)).value();
-        count.equal(pcr4, &wanted["pcr4_direct_uki"], bank_name);
-        let initrd = bank.hash(&[&[0; 5000]]);
-        let cmdline = model["cmdline"].as_str().unwrap();
-        let pcr9 = uki::pcr9(cmdline, Some(initrd), bank).value();
-        count.equal(pcr9, &wanted["pcr9_linux_stub"], bank_name);
-    }
+#[test]
+#[should_panic(expected = "part/table.json/a")]
+fn ledger_refuses_a_value_that_differs() {
+    let folder = folder(&[("part/table.json", r#"{"a": [1, 2]}"#)]);
+    let ledger = Ledger::open(folder.path());
+    ledger.json("part/table.json").get("a").equals([1, 2, 3]);
 }

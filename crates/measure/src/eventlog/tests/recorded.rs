@@ -1,4 +1,5 @@
-//! A log of a real boot that lies in the repository, against the registers of its TPM. Origin: `tests/vectors/README.md`.
+//! A log of a real boot that lies in the repository, with the registers of its TPM. Origin: `tests/vectors/README.md`. That
+//! it replays to them is in `crate::vectors`.
 
 use super::*;
 use crate::{gpt, uki};
@@ -23,20 +24,10 @@ fn tpm(bank: Bank, index: u32) -> String {
 const BANKS: [Bank; 3] = [Bank::Sha1, Bank::Sha256, Bank::Sha384];
 
 #[test]
-fn replay_gives_the_registers_of_the_tpm() {
+fn check_finds_nothing_in_the_log() {
     let bytes = recorded();
     let log = EventLog::parse(&bytes).unwrap();
     assert_eq!(check(&log, log.kind()), []);
-    let mut compared = 0;
-    for bank in BANKS {
-        let found = log.replay(bank).unwrap();
-        for index in (0..16).filter(|index| *index != 10) {
-            let value = found.get(&index).copied().unwrap_or(Digest::zero(bank));
-            assert_eq!(value.to_string(), tpm(bank, index), "pcr{index} {bank}");
-            compared += 1;
-        }
-    }
-    assert_eq!(compared, 45);
 }
 
 /// The partition table of the log gives the PCR 5 of the TPM, as the first of the predicted values.

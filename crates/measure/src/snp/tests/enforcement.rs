@@ -1,4 +1,4 @@
-//! Firmware that verifies, firmware that does not, and damaged firmware. Real firmware is tested in `tests/it`.
+//! Firmware that verifies, firmware that does not, and damaged firmware. `tests/it` asks the program about the real ones.
 
 use super::volumes::*;
 use super::*;
@@ -246,4 +246,25 @@ fn enforcement_is_not_found_in_tables_alone() {
         let image = std::fs::read(directory.join("snp").join(name)).unwrap();
         assert_eq!(check_enforcement(&image), not_enforced(0), "{name}");
     }
+}
+
+/// Origin: edk2 `OvmfPkg/AmdSev` links the verifier, other builds of OVMF the one that compares nothing.
+#[test]
+fn firmware_of_debian_is_told_apart() {
+    let file =
+        |package, name: &str| vectors::debian_file(package, &format!("usr/share/ovmf/{name}"));
+    let plain = file("ovmf-generic", "OVMF.fd");
+    let (Some(plain), Some(amdsev)) = (plain, file("ovmf-amdsev", "OVMF.amdsev.fd")) else {
+        println!("skipped: no firmware of Debian; set CLOISTER_DEBIAN_FILES");
+        return;
+    };
+    let refused = check_enforcement(&plain).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            EnforcementError::NotEnforced { executables: 100.. }
+        ),
+        "{refused}"
+    );
+    assert_eq!(check_enforcement(&amdsev), Ok(()));
 }
