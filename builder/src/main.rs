@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 
 use clap::{Parser, Subcommand};
 
-use crate::cmd::{CommandError, Context};
+use crate::cmd::{CommandError, Context, StoreContext};
 
 mod client;
 mod cmd;
@@ -95,9 +95,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, CommandError> {
-    let dir = cli.store.map_or_else(default_store, Ok)?;
     let ctx = Context {
-        store: store::Store::open(&dir)?,
         progress: progress::Progress::new(cli.quiet),
         json: cli.json,
         jobs: cli
@@ -105,18 +103,23 @@ fn run(cli: Cli) -> Result<ExitCode, CommandError> {
             .or_else(|| available_parallelism().ok())
             .unwrap_or(NonZeroUsize::MIN),
     };
+    let place = cli.store;
+    let stocked = |ctx| -> Result<StoreContext, CommandError> {
+        let dir = place.map_or_else(default_store, Ok)?;
+        Ok(StoreContext::new(ctx, store::Store::open(&dir)?))
+    };
     match cli.verb {
-        Verb::Lock(args) => cmd::lock::run(args, &ctx),
-        Verb::Fetch(args) => cmd::fetch::run(args, &ctx),
-        Verb::Build(args) => cmd::build::run(args, &ctx),
+        Verb::Lock(args) => cmd::lock::run(args, &stocked(ctx)?),
+        Verb::Fetch(args) => cmd::fetch::run(args, &stocked(ctx)?),
+        Verb::Build(args) => cmd::build::run(args, &stocked(ctx)?),
         Verb::Measure(args) => cmd::measure::run(args, &ctx),
         Verb::Inspect(args) => cmd::inspect::run(args, &ctx),
         Verb::Verify(args) => cmd::verify::run(args, &ctx),
         Verb::Diff(args) => cmd::diff::run(args, &ctx),
-        Verb::Reproduce(args) => cmd::reproduce::run(args, &ctx),
+        Verb::Reproduce(args) => cmd::reproduce::run(args, &stocked(ctx)?),
         Verb::Boot(args) => cmd::boot::run(args, &ctx),
         Verb::Connect(args) => cmd::connect::run(args, &ctx),
-        Verb::Store(args) => cmd::store::run(args, &ctx),
+        Verb::Store(args) => cmd::store::run(args, &stocked(ctx)?),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reference values of a finished image, one file per platform.
 //!
-//! `qemu-vtpm`: PCR 4, 9, 11, 12 and 13 follow from the UKI, PCR 15 from the guest's own event log.
+//! `qemu-vtpm` and `azure-snp`: PCR 4, 9, 11, 12 and 13 follow from the UKI, PCR 15 from the guest's own event log.
 //! `qemu-snp`: the launch digest for every vCPU model and count of the platform, from the locked firmware.
 //! Nothing here is read from a running guest. Computing them is `cloister_measure`'s work; this module decides which
 //! values a platform has.
@@ -14,7 +14,7 @@ use cloister_measure::reference::{
 };
 use cloister_measure::snp::{
     EnforcementError, HostProfile, KernelHashes, LaunchError, LaunchInputs, Ovmf, OvmfError,
-    UnknownHost, UnknownVcpuModel, VcpuSignature, check_enforcement, launch_digests,
+    UnknownHost, UnknownVcpuModel, VcpuSignature, launch_digests,
 };
 use cloister_measure::uki::{UNPREDICTED, UkiError, predict};
 use sha2::{Digest as _, Sha256};
@@ -45,7 +45,24 @@ pub(crate) struct Measured<'a> {
     /// What the guest logs for `model`.
     pub(crate) model: &'a str,
     /// The locked AmdSev firmware.
-    pub(crate) firmware: Option<&'a [u8]>,
+    pub(crate) firmware: Option<&'a Firmware>,
+}
+
+/// Firmware that compares the kernel it boots with the hashes that its launch digest covers.
+#[derive(Clone, Debug)]
+pub(crate) struct Firmware {
+    /// The whole image.
+    pub(crate) image: Vec<u8>,
+    ovmf: Ovmf,
+}
+
+impl Firmware {
+    /// Parses `image` and refuses one that would boot any kernel.
+    pub(crate) fn new(image: Vec<u8>) -> Result<Self, MeasurementsError> {
+        let ovmf = Ovmf::from_image(&image)?;
+        ovmf.check_enforcement(&image)?;
+        Ok(Self { image, ovmf })
+    }
 }
 
 /// Why reference values could not be computed.
@@ -96,7 +113,7 @@ pub(crate) fn reference(
     image: &Measured<'_>,
 ) -> Result<ReferenceValues, MeasurementsError> {
     match (platform.boot, platform.evidence) {
-        (BootMethod::Uki, EvidenceKind::TpmQuote) => tpm(platform, image),
+        (BootMethod::Uki, EvidenceKind::TpmQuote | EvidenceKind::AzureHcl) => tpm(platform, image),
         (BootMethod::KernelHashes, EvidenceKind::SevSnpReport) => snp(platform, image),
         _ => Err(wrong(
             platform,
@@ -155,11 +172,6 @@ fn snp(platform: &Platform, image: &Measured<'_>) -> Result<ReferenceValues, Mea
         .as_ref()
         .ok_or_else(|| wrong(platform, "`[snp]` is missing"))?;
     let policy = launch_policy(platform, facts)?;
-    let ovmf = Ovmf::from_image(firmware)?;
-    // Without a hash page there is no digest, which the launch says in its own words.
-    if ovmf.has_hash_page() {
-        check_enforcement(firmware)?;
-    }
     let (kernel, initrd) = (
         Sha256::digest(image.kernel).into(),
         Sha256::digest(image.initrd).into(),
@@ -175,7 +187,7 @@ fn snp(platform: &Platform, image: &Measured<'_>) -> Result<ReferenceValues, Mea
         let host = HostProfile::named(HOST)?;
         let (kernel, sev_features) = (Some(hashes), policy.sev_features);
         let inputs = LaunchInputs {
-            firmware: &ovmf,
+            firmware: &firmware.ovmf,
             kernel,
             host,
             vcpu,
@@ -193,7 +205,7 @@ fn snp(platform: &Platform, image: &Measured<'_>) -> Result<ReferenceValues, Mea
     }
     let inputs = [
         ("cmdline", image.cmdline.as_bytes()),
-        ("firmware", firmware),
+        ("firmware", firmware.image.as_slice()),
         ("initrd", image.initrd),
         ("kernel", image.kernel),
     ];
@@ -263,7 +275,7 @@ fn wrong(platform: &Platform, what: &'static str) -> MeasurementsError {
 mod tests {
     use super::*;
 
-    fn measured<'a>(firmware: Option<&'a [u8]>) -> Measured<'a> {
+    fn measured(firmware: Option<&Firmware>) -> Measured<'_> {
         Measured {
             recipe: "demo",
             uki: b"MZ",
@@ -281,6 +293,12 @@ mod tests {
         Platform::load(name).unwrap()
     }
 
+    /// Firmware of the test vectors.
+    fn vector(name: &str) -> Result<Firmware, MeasurementsError> {
+        let path = format!("{}/../tests/vectors/snp/{name}", env!("CARGO_MANIFEST_DIR"));
+        Firmware::new(std::fs::read(path).unwrap())
+    }
+
     #[test]
     fn snp_needs_firmware_with_tables_and_a_sound_platform_file() {
         let of =
@@ -290,19 +308,20 @@ mod tests {
             matches!(of(&snp, None), MeasurementsError::NoFirmware(name) if name == "qemu-snp")
         );
         assert!(matches!(
-            of(&snp, Some(b"x")),
-            MeasurementsError::Firmware(_)
+            Firmware::new(b"x".to_vec()),
+            Err(MeasurementsError::Firmware(_))
         ));
+        let sound = vector("enforcing.fd").unwrap();
         let mut wrong = snp.clone();
         wrong.snp.as_mut().unwrap().guest_policy = "30000".to_owned();
         assert!(matches!(
-            of(&wrong, Some(b"x")),
+            of(&wrong, Some(&sound)),
             MeasurementsError::Platform { .. }
         ));
         let mut wrong = snp.clone();
         wrong.snp.as_mut().unwrap().id_block = true;
         assert!(matches!(
-            of(&wrong, Some(b"x")),
+            of(&wrong, Some(&sound)),
             MeasurementsError::Platform { .. }
         ));
         let mixed = Platform {
@@ -317,14 +336,11 @@ mod tests {
 
     #[test]
     fn snp_refuses_firmware_that_would_boot_any_kernel() {
-        let of = |name: &str| {
-            let path = format!("{}/../tests/vectors/snp/{name}", env!("CARGO_MANIFEST_DIR"));
-            let firmware = std::fs::read(path).unwrap();
-            reference(&platform("qemu-snp"), &measured(Some(&firmware)))
-        };
-        let refused = of("not-enforcing.fd").unwrap_err();
+        let refused = vector("not-enforcing.fd").unwrap_err();
         assert!(matches!(refused, MeasurementsError::Enforcement(_)));
-        assert!(!of("enforcing.fd").unwrap().launch_digests.is_empty());
+        let sound = vector("enforcing.fd").unwrap();
+        let values = reference(&platform("qemu-snp"), &measured(Some(&sound))).unwrap();
+        assert!(!values.launch_digests.is_empty());
     }
 
     #[test]

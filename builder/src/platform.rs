@@ -8,7 +8,11 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 /// Every platform file: name and text.
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 3] = [
+    (
+        "azure-snp",
+        include_str!("../../recipes/platforms/azure-snp.toml"),
+    ),
     (
         "qemu-snp",
         include_str!("../../recipes/platforms/qemu-snp.toml"),
@@ -68,6 +72,8 @@ pub(crate) enum EvidenceKind {
     TpmQuote,
     /// SEV-SNP attestation report.
     SevSnpReport,
+    /// TPM 2.0 quote of Azure's paravisor, with the HCL report that names its key.
+    AzureHcl,
 }
 
 /// OVMF as distributions install it: read-only code and a template of the variable store.
@@ -154,6 +160,9 @@ mod tests {
     #[test]
     fn load_refuses_unknown_name_and_lists_known_ones() {
         let error = Platform::load("qemu").unwrap_err().to_string();
-        assert_eq!(error, "no platform `qemu`; known: qemu-snp, qemu-vtpm");
+        assert_eq!(
+            error,
+            "no platform `qemu`; known: azure-snp, qemu-snp, qemu-vtpm"
+        );
     }
 }

@@ -164,6 +164,7 @@ fn cpu(d: &mut Decoder<'_>) -> Result<CpuSection, DecodeError> {
     let kind = match d.u8()? {
         1 => CpuKind::TpmQuote,
         2 => CpuKind::SnpReport,
+        3 => CpuKind::Azure,
         _ => return refuse("cpu kind 1 or 2 wanted"),
     };
     Ok(CpuSection {
@@ -177,6 +178,7 @@ fn cpu_number(kind: CpuKind) -> u8 {
     match kind {
         CpuKind::TpmQuote => 1,
         CpuKind::SnpReport => 2,
+        CpuKind::Azure => 3,
         // A new kind has to be added here and in `cpu`; until then it does not decode.
         _ => 0,
     }

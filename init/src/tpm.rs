@@ -33,10 +33,17 @@ const PASSWORD: u32 = 0x4000_0009;
 
 /// `TPM_CC` of the commands used (Part 2, table "Definition of TPM_CC Constants").
 const CREATE_PRIMARY: u32 = 0x131;
+const NV_READ: u32 = 0x14e;
+const NV_READ_PUBLIC: u32 = 0x169;
 const PCR_EVENT: u32 = 0x13c;
 const QUOTE: u32 = 0x158;
 const FLUSH_CONTEXT: u32 = 0x165;
 const PCR_READ: u32 = 0x17e;
+
+/// `TPM_RC_HANDLE` of the first handle: there is no such object.
+const NO_SUCH_HANDLE: u32 = 0x18b;
+/// Bytes of an NV index asked for at once; TPMs give at least 512.
+const NV_CHUNK: u16 = 512;
 
 /// Why a command did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +77,22 @@ pub struct SignedQuote {
     pub signature: Vec<u8>,
 }
 
-/// A loaded key.
+/// A key that signs quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// Its transient handle.
     handle: u32,
-    /// `TPMT_PUBLIC`.
+    /// `TPMT_PUBLIC`; empty for a key that is only named by its handle.
     pub public: Vec<u8>,
+}
+
+impl Key {
+    /// The key that lies in the TPM at the persistent `handle`.
+    pub fn persistent(handle: u32) -> Self {
+        Self {
+            handle,
+            public: Vec::new(),
+        }
+    }
 }
 
 /// A TPM behind a stream: `/dev/tpmrm0`, or a software TPM's socket in tests.
@@ -194,6 +210,65 @@ impl<S: Read + Write> Tpm<S> {
                 .map_err(|_| TpmError::Malformed { command: WHAT })?;
         }
         Ok(())
+    }
+
+    /// The contents of NV index `index`, read with the owner's empty password (`TPM2_NV_ReadPublic`, `TPM2_NV_Read`);
+    /// `None` where there is no such index.
+    ///
+    /// # Errors
+    /// [`TpmError`], also for an index of more than `limit` bytes.
+    pub fn nv_read(&mut self, index: u32, limit: usize) -> Result<Option<Vec<u8>>, TpmError> {
+        const WHAT: &str = "TPM2_NV_Read";
+        let Some(size) = self.nv_size(index)? else {
+            return Ok(None);
+        };
+        if usize::from(size) > limit {
+            return Err(TpmError::Malformed { command: WHAT });
+        }
+        let mut contents = Vec::new();
+        for offset in (0..size).step_by(NV_CHUNK.into()) {
+            let wanted = size.saturating_sub(offset).min(NV_CHUNK);
+            let response = self.run(WHAT, &nv_read(index, wanted, offset))?;
+            let mut fields = Fields {
+                command: WHAT,
+                rest: &response,
+            };
+            fields.u32()?; // parameterSize
+            let chunk = fields.sized()?;
+            if chunk.len() != usize::from(wanted) {
+                return Err(TpmError::Malformed { command: WHAT });
+            }
+            contents.extend(chunk);
+        }
+        Ok(Some(contents))
+    }
+
+    /// Size of an NV index in bytes; `None` where there is no such index.
+    fn nv_size(&mut self, index: u32) -> Result<Option<u16>, TpmError> {
+        const WHAT: &str = "TPM2_NV_ReadPublic";
+        let mut command = header(NO_SESSIONS, HEADER + 4, NV_READ_PUBLIC);
+        command.extend(index.to_be_bytes());
+        let response = match self.run(WHAT, &command) {
+            Err(TpmError::Refused {
+                code: NO_SUCH_HANDLE,
+                ..
+            }) => return Ok(None),
+            other => other?,
+        };
+        let mut fields = Fields {
+            command: WHAT,
+            rest: &response,
+        };
+        fields.u16()?; // size of TPMS_NV_PUBLIC
+        let same = fields.u32()? == index;
+        fields.u16()?; // nameAlg
+        fields.u32()?; // attributes
+        fields.sized()?; // authPolicy
+        let size = fields.u16()?;
+        match same {
+            true => Ok(Some(size)),
+            false => Err(TpmError::Malformed { command: WHAT }),
+        }
     }
 
     /// `TPM2_FlushContext` of a key.
@@ -330,13 +405,16 @@ fn header(tag: u16, length: usize, code: u32) -> Vec<u8> {
     .concat()
 }
 
-/// A command on one handle, authorised with the empty password.
-fn authorised(code: u32, handle: u32, parameters: &[u8]) -> Vec<u8> {
+/// A command whose first handle is authorised with the empty password.
+fn authorised(code: u32, handles: &[u32], parameters: &[u8]) -> Vec<u8> {
     let mut area = PASSWORD.to_be_bytes().to_vec();
     area.extend([0; 5]); // nonce, session attributes, password
-    let handle = handle.to_be_bytes();
+    let handles: Vec<u8> = handles
+        .iter()
+        .flat_map(|handle| handle.to_be_bytes())
+        .collect();
     let area_length = [0, 0, 0, 9];
-    let body = [handle.as_slice(), &area_length, &area, parameters].concat();
+    let body = [handles.as_slice(), &area_length, &area, parameters].concat();
     [
         header(SESSIONS, HEADER.saturating_add(body.len()), code),
         body,
@@ -367,7 +445,7 @@ fn create_primary() -> Vec<u8> {
     let rest = [0; 6]; // outsideInfo, creationPCR: both empty
     authorised(
         CREATE_PRIMARY,
-        RH_OWNER,
+        &[RH_OWNER],
         &[sensitive.as_slice(), &public, &rest].concat(),
     )
 }
@@ -377,13 +455,18 @@ fn quote(handle: u32, qualifying: &[u8; 32]) -> Vec<u8> {
     let selection = selection(PCR_BITMAP);
     authorised(
         QUOTE,
-        handle,
+        &[handle],
         &[[0, 32].as_slice(), qualifying, &scheme, &selection].concat(),
     )
 }
 
 fn pcr_event(index: u32, data: &[u8]) -> Option<Vec<u8>> {
-    Some(authorised(PCR_EVENT, index, &sized(data)?))
+    Some(authorised(PCR_EVENT, &[index], &sized(data)?))
+}
+
+fn nv_read(index: u32, size: u16, offset: u16) -> Vec<u8> {
+    let range = [size.to_be_bytes(), offset.to_be_bytes()].concat();
+    authorised(NV_READ, &[RH_OWNER, index], &range)
 }
 
 fn pcr_read(bitmap: [u8; 3]) -> Vec<u8> {
@@ -400,135 +483,4 @@ fn pcr_read(bitmap: [u8; 3]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Plays back responses and records what was asked, for the forms of bad answers that a
-    /// software TPM does not give; the good ones are in `tests/swtpm.rs`.
-    struct Script {
-        responses: Vec<Vec<u8>>,
-        asked: Vec<Vec<u8>>,
-    }
-
-    impl Read for Script {
-        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            let Some(next) = self.responses.first_mut() else {
-                return Ok(0);
-            };
-            let length = next.len().min(buffer.len());
-            buffer[..length].copy_from_slice(&next[..length]);
-            self.responses.remove(0);
-            Ok(length)
-        }
-    }
-
-    impl Write for Script {
-        fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-            self.asked.push(buffer.to_vec());
-            Ok(buffer.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn scripted(responses: &[&[u8]]) -> Tpm<Script> {
-        let responses = responses.iter().map(|r| r.to_vec()).collect();
-        Tpm::new(Script {
-            responses,
-            asked: Vec::new(),
-        })
-    }
-
-    // Expected bytes are written out from the command tables of Part 3, field by field; that a TPM
-    // understands them is shown with swtpm in `tests/swtpm.rs`.
-    #[test]
-    fn quote_command_has_the_bytes_of_part_3() {
-        let expected = "80020000004900000158".to_owned() // TPM_ST_SESSIONS, 73 bytes, TPM_CC_Quote
-            + "80ffffff" + "00000009" + "400000090000000000" // signHandle, password session
-            + "0020" + &"ab".repeat(32) // qualifyingData
-            + "0010" // inScheme: TPM_ALG_NULL
-            + "00000001000b03ffff00"; // PCRselect
-        assert_eq!(hex::encode(quote(0x80ff_ffff, &[0xab; 32])), expected);
-    }
-
-    #[test]
-    fn create_primary_command_has_the_bytes_of_part_3() {
-        let expected = "80020000004100000131".to_owned()
-            + "40000001" + "00000009" + "400000090000000000"
-            + "000400000000" // inSensitive
-            + "0018" + "0023000b00050472" + "0000" + "00100018000b00030010" + "00000000" // inPublic
-            + "0000" + "00000000"; // outsideInfo, creationPCR
-        assert_eq!(hex::encode(create_primary()), expected);
-    }
-
-    #[test]
-    fn pcr_commands_have_the_bytes_of_part_3() {
-        let expected =
-            "8002000000200000013c0000000f00000009400000090000000000".to_owned() + "0003616263";
-        assert_eq!(hex::encode(pcr_event(15, b"abc").unwrap()), expected);
-        assert_eq!(
-            hex::encode(pcr_read([0, 0xff, 0])),
-            "8001000000140000017e00000001000b0300ff00"
-        );
-        assert_eq!(pcr_event(15, &vec![0; 65536]), None);
-    }
-
-    #[test]
-    fn run_reports_the_response_code() {
-        let mut tpm = scripted(&[&[0x80, 1, 0, 0, 0, 10, 0, 0, 1, 0x2f]]);
-        let error = tpm.read_pcrs().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "TPM refused TPM2_PCR_Read with response code 0x12f"
-        );
-    }
-
-    #[test]
-    fn run_asks_again_when_the_tpm_is_busy() {
-        let busy: &[u8] = &[0x80, 1, 0, 0, 0, 10, 0, 0, 9, 0x22];
-        let mut tpm = scripted(&[busy, busy, &[0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0]]);
-        let key = Key {
-            handle: 0x8000_0000,
-            public: vec![],
-        };
-        tpm.flush(key).unwrap();
-        assert_eq!(tpm.stream.asked.len(), 3);
-        assert_eq!(
-            hex::encode(&tpm.stream.asked[0]),
-            "80010000000e0000016580000000"
-        );
-    }
-
-    #[test]
-    fn run_refuses_short_long_and_oversized_responses() {
-        for response in [
-            [0x80, 1, 0, 0, 0, 11, 0, 0, 0, 0].as_slice(),
-            &[0x80, 1, 0, 0, 0, 9, 0, 0, 0, 0],
-            &[0x80, 1, 0xff, 0, 0, 9, 0, 0, 0, 0],
-            &[0x80, 1],
-            &[],
-        ] {
-            let error = scripted(&[response]).read_pcrs().unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "TPM response to TPM2_PCR_Read is malformed",
-                "{response:?}"
-            );
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn responses_of_any_bytes_do_not_panic(body in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
-            let size = u32::try_from(body.len() + 10).unwrap();
-            let response = [[0x80, 2].as_slice(), &size.to_be_bytes(), &[0; 4], &body].concat();
-            let key = Key { handle: 1, public: vec![] };
-            let _ = scripted(&[&response]).quote(&key, &[0; 32]);
-            let _ = scripted(&[&response]).pcr_event(15, b"x");
-            let _ = scripted(&[&response]).create_attestation_key();
-            let _ = scripted(&[&response]).read_pcrs();
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! Every verb says what it does; exit codes.
 
-use crate::program::run;
+use crate::program::{command, repository, run};
 
 const VERBS: [&str; 11] = [
     "lock",
@@ -73,4 +73,36 @@ fn connect_listens_on_loopback_addresses_only() {
     ]);
     assert_eq!(said.code, 2);
     assert!(said.stderr.contains("not a loopback address"), "{said:#?}");
+}
+
+/// Judging and computing need no store: neither a place for one nor the right to make it.
+#[test]
+fn verbs_that_use_no_store_run_without_a_home() {
+    let vectors = repository().join("tests/vectors/snp");
+    let file = |name: &str| vectors.join(name).display().to_string();
+    let (firmware, kernel) = (file("enforcing.fd"), file("kernel"));
+    let mut measure = vec![
+        "measure",
+        "snp",
+        "--firmware",
+        &firmware,
+        "--kernel",
+        &kernel,
+    ];
+    measure.extend(["--vcpus", "1", "--vcpu-model", "EPYC-v4"]);
+    let verbs: [(&[&str], i32); 3] = [
+        (&measure, 0),
+        (&["inspect", &firmware], 0),
+        (&["verify", "https://127.0.0.1:1", "--expect", &kernel], 2),
+    ];
+    for (words, code) in verbs {
+        let output = command(words).env_clear().output();
+        let output = output.expect("cloister starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
+        assert!(!said.contains("HOME"), "{words:?}: {said}");
+    }
+    let output = command(["store", "path"]).env_clear().output();
+    let said = output.expect("cloister starts").stderr;
+    assert!(String::from_utf8_lossy(&said).contains("neither `HOME` nor `XDG_CACHE_HOME` is set"));
 }

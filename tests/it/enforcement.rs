@@ -130,6 +130,10 @@ fn plain_ovmf_of_debian_is_refused_for_a_kernel() {
     ]);
     assert_eq!(said.code, 2, "{said:#?}");
     assert!(said.stderr.contains("would boot any kernel"), "{said:#?}");
+    assert!(
+        !said.stderr.contains("guest binary"),
+        "refused too late: {said:#?}"
+    );
     assert!(!out.join("measurements/qemu-snp.json").exists());
 }
 

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::{CommandError, Context};
+use super::{CommandError, StoreContext};
 use crate::output::OutputDirectory;
 use plan::Plan;
 use report::Summary;
@@ -38,7 +38,7 @@ pub(crate) struct Args {
 }
 
 /// Runs the verb.
-pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandError> {
     let threads = rayon::ThreadPoolBuilder::new().num_threads(ctx.jobs.get());
     threads
         .build_global()

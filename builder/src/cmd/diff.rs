@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::{CommandError, Context, Hinted};
-use crate::difference::{self, DifferenceError};
+use crate::difference::{self, Change, DifferenceError};
 
 /// Say why two builds, images or reference values differ, down to the changed file and package
 ///
@@ -35,10 +35,7 @@ impl Hinted for DifferenceError {
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     let changes = difference::compare(&args.a, &args.b)?;
     if ctx.json {
-        let text = serde_json::to_string_pretty(
-            &serde_json::json!({ "equal": changes.is_empty(), "changes": changes }),
-        );
-        println!("{}", text.context("differences could not be written")?);
+        println!("{}", as_json(&changes)?);
     } else {
         print!("{}", difference::render(&changes));
     }
@@ -47,4 +44,43 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::from(1))
+}
+
+/// The document of `docs/measurement.md`.
+fn as_json(changes: &[Change]) -> anyhow::Result<String> {
+    let document = serde_json::json!({ "equal": changes.is_empty(), "changes": changes });
+    serde_json::to_string_pretty(&document).context("differences could not be written")
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    /// The JSON of `docs/measurement.md`, for reference values that differ in one register and one input.
+    #[test]
+    fn json_names_what_differs_on_both_sides_and_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let values = |name: &str, pcr4: &str, uki: &str| {
+            let path = folder.path().join(name);
+            let text = format!(
+                r#"{{"bank":"sha256","confidential":false,"inputs":{{"uki":"{}"}},"launch-digests":[],"launch-policy":null,
+                "platform":"qemu-vtpm","recipe":"demo","registers":{{"pcr4":{{"class":"image","values":["{}"]}}}},
+                "schema-version":1,"unpredicted":{{}}}}"#,
+                uki.repeat(32),
+                pcr4.repeat(32),
+            );
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (a, b) = (values("a.json", "aa", "01"), values("b.json", "bb", "02"));
+        assert_snapshot!(as_json(&difference::compare(&a, &b).unwrap()).unwrap());
+        assert_snapshot!(as_json(&difference::compare(&a, &a).unwrap()).unwrap(), @r#"
+        {
+          "changes": [],
+          "equal": true
+        }
+        "#);
+    }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::{CommandError, Context, ambient};
+use super::{CommandError, StoreContext, ambient};
 use crate::digest::Digest;
 use crate::fetch::{Came, FetchError, Fetcher, Place, Wanted};
 use crate::lock::Lock;
@@ -30,7 +30,7 @@ pub(crate) struct Args {
 }
 
 /// Runs the verb.
-pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandError> {
     let started = Instant::now();
     let (recipe, directory) = ctx.recipe(&args.recipe)?;
     let lock = Lock::load(&recipe, &directory)?;
@@ -73,7 +73,7 @@ fn bring(
     recipe: &Recipe,
     lock: &Lock,
     args: &Args,
-    ctx: &Context,
+    ctx: &StoreContext,
 ) -> Result<Vec<Came>, CommandError> {
     if missing.is_empty() {
         return Ok(Vec::new());

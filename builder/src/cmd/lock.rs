@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{CommandError, Context, DIFFERENT, ambient};
+use super::{CommandError, DIFFERENT, StoreContext, ambient};
 use crate::fetch::Fetcher;
 use crate::lock::{Lock, LockFileError};
 use crate::locking::Locking;
@@ -26,7 +26,7 @@ pub(crate) struct Args {
 }
 
 /// Runs the verb: 0 written or unchanged, 1 if `--check` finds a difference.
-pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandError> {
     let (recipe, directory) = ctx.recipe(&args.recipe)?;
     let settings = Settings::collect(&args.locations, &ambient::environment())?;
     let client = Client::new(settings.certificates.as_deref())?;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
 }
 
 fn report(
-    ctx: &Context,
+    ctx: &StoreContext,
     path: &std::path::Path,
     changed: bool,
     check: bool,

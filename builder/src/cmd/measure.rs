@@ -8,6 +8,7 @@ mod export;
 mod id_block;
 mod igvm;
 mod image;
+mod launch;
 mod numbers;
 mod pe;
 mod replay;

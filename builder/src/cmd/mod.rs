@@ -32,14 +32,36 @@ pub(crate) const MISSING: u8 = 3;
 /// What every verb is given.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
-    /// Inputs and derived files.
-    pub(crate) store: Store,
     /// Where progress goes.
     pub(crate) progress: Progress,
     /// Whether results go to stdout as JSON.
     pub(crate) json: bool,
     /// How many threads may work; never changes a byte of output.
     pub(crate) jobs: NonZeroUsize,
+}
+
+/// What the verbs are given that use the store; the others neither open nor make it.
+#[derive(Debug, Clone)]
+pub(crate) struct StoreContext {
+    /// What every verb is given.
+    context: Context,
+    /// Inputs and derived files.
+    pub(crate) store: Store,
+}
+
+impl StoreContext {
+    /// Adds the opened `store` to `context`.
+    pub(crate) fn new(context: Context, store: Store) -> Self {
+        Self { context, store }
+    }
+}
+
+impl std::ops::Deref for StoreContext {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
+    }
 }
 
 impl Context {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
-use super::{CommandError, Context, DIFFERENT};
+use super::{CommandError, DIFFERENT, StoreContext};
 use crate::difference::{self, Change};
 use crate::guest_binary::repository;
 use crate::platform::Platform;
@@ -70,7 +70,7 @@ struct Committed {
 }
 
 /// Runs the verb: 0 when everything is equal, 1 when something differs.
-pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandError> {
     let folder = |recipe: &str| -> Result<PathBuf, CommandError> {
         let (_, folder) = ctx.recipe(recipe)?;
         folder.canonicalize().map_err(CommandError::new)
@@ -89,7 +89,7 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     })
 }
 
-fn reproduce(args: &Args, recipes: [&Path; 2], ctx: &Context) -> anyhow::Result<Report> {
+fn reproduce(args: &Args, recipes: [&Path; 2], ctx: &StoreContext) -> anyhow::Result<Report> {
     let scratch = tempfile::Builder::new()
         .prefix("cloister-reproduce-")
         .tempdir()
@@ -123,7 +123,12 @@ fn reproduce(args: &Args, recipes: [&Path; 2], ctx: &Context) -> anyhow::Result<
 }
 
 /// Copies the sources, builds in them with this very program, and gives the output directory.
-fn build(variant: &Variant, recipe: &Path, place: &Path, ctx: &Context) -> anyhow::Result<PathBuf> {
+fn build(
+    variant: &Variant,
+    recipe: &Path,
+    place: &Path,
+    ctx: &StoreContext,
+) -> anyhow::Result<PathBuf> {
     let folder = place.join(variant.folder);
     let sources = folder.join("sources");
     let starts = [recipe.to_owned(), std::env::current_dir()?];
@@ -218,7 +223,7 @@ fn committed(recipe: &Path, built: &Path) -> anyhow::Result<Vec<Committed>> {
 }
 
 /// Prints the report: JSON, or the outputs line by line and then why they differ.
-fn print(report: &Report, ctx: &Context) -> anyhow::Result<()> {
+fn print(report: &Report, ctx: &StoreContext) -> anyhow::Result<()> {
     let text = if ctx.json {
         serde_json::to_string_pretty(report)? + "\n"
     } else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use super::{CommandError, Context, DIFFERENT};
+use super::{CommandError, DIFFERENT, StoreContext};
 use crate::digest::Digest;
 use crate::lock::Lock;
 use crate::progress::size;
@@ -40,7 +40,7 @@ enum Action {
 }
 
 /// Runs the verb.
-pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandError> {
     match args.action {
         Action::Path { digest: None } => println!("{}", ctx.store.dir().display()),
         Action::Path {
@@ -60,7 +60,7 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(ctx: &Context) -> Result<(), CommandError> {
+fn list(ctx: &StoreContext) -> Result<(), CommandError> {
     let contents = ctx.store.contents()?;
     if ctx.json {
         let value: Vec<_> = contents
@@ -76,7 +76,7 @@ fn list(ctx: &Context) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn verify(ctx: &Context) -> Result<ExitCode, CommandError> {
+fn verify(ctx: &StoreContext) -> Result<ExitCode, CommandError> {
     let contents = ctx.store.contents()?;
     let task = ctx
         .progress
@@ -115,7 +115,7 @@ fn collect(
     recipes: &[String],
     all: bool,
     derived: bool,
-    ctx: &Context,
+    ctx: &StoreContext,
 ) -> Result<(), CommandError> {
     let names = if recipes.is_empty() && !all {
         ctx.recipe_names()?

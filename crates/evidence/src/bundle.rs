@@ -30,6 +30,7 @@ pub const CONTENT_TYPE: &str = "application/cmw+cbor";
 pub const WELL_KNOWN_PATH: &str = "/.well-known/attestation";
 
 const TPM_QUOTE: &str = "application/vnd.cloister.tpm-quote+cbor";
+const AZURE: &str = "application/vnd.cloister.azure+cbor";
 const SNP_REPORT: &str = "application/vnd.cloister.sev-snp+cbor";
 const DEVICES: &str = "application/vnd.cloister.devices+cbor";
 const LOG: &str = "application/vnd.cloister.log+cbor";
@@ -67,6 +68,8 @@ pub enum CpuKind {
     TpmQuote,
     /// An SNP report with its certificate table.
     SnpReport,
+    /// A TPM quote with Azure's HCL report, [`crate::azure::AzureEvidence`].
+    Azure,
 }
 
 impl CpuKind {
@@ -75,11 +78,12 @@ impl CpuKind {
         match self {
             Self::TpmQuote => TPM_QUOTE,
             Self::SnpReport => SNP_REPORT,
+            Self::Azure => AZURE,
         }
     }
 
     fn from_media_type(found: &str) -> Option<Self> {
-        [Self::TpmQuote, Self::SnpReport]
+        [Self::TpmQuote, Self::SnpReport, Self::Azure]
             .into_iter()
             .find(|kind| kind.media_type() == found)
     }

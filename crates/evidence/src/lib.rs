@@ -13,9 +13,11 @@
 //! | [`log`] | Cloister's event log and what it makes of PCR 15 |
 //! | [`devices`] | the device section (no GPU yet) |
 //! | [`tpm`] | TPM 2.0 structures of a quote |
+//! | [`azure`] | the same beside an HCL report |
 
 #![forbid(unsafe_code)]
 
+pub mod azure;
 pub mod batch;
 pub mod binding;
 pub mod bundle;

@@ -111,6 +111,26 @@ impl PcrBank {
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(self.0.as_flattened()).into()
     }
+
+    /// Writes `[[index, value], ...]`.
+    pub(crate) fn write(&self, writer: &mut Writer) {
+        writer.array(PCRS);
+        for (index, value) in (0_u64..).zip(&self.0) {
+            writer.array(2).uint(index).bytes(value);
+        }
+    }
+
+    /// Reads `[[index, value], ...]`, all of them in order.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, CborError> {
+        reader.array(PCRS)?;
+        let mut pcrs = PcrBank([[0; 32]; PCRS]);
+        for (index, value) in (0_u64..).zip(&mut pcrs.0) {
+            reader.array(2)?;
+            reader.exact_uint(index, "the next PCR index")?;
+            *value = reader.digest()?;
+        }
+        Ok(pcrs)
+    }
 }
 
 impl fmt::Debug for PcrBank {
@@ -144,10 +164,8 @@ impl TpmEvidence {
             .bytes(&self.attest)
             .uint(2)
             .bytes(&self.signature);
-        writer.uint(3).bytes(&self.ak_public).uint(4).array(PCRS);
-        for (index, value) in (0_u64..).zip(&self.pcrs.0) {
-            writer.array(2).uint(index).bytes(value);
-        }
+        writer.uint(3).bytes(&self.ak_public).uint(4);
+        self.pcrs.write(&mut writer);
         writer.finish()
     }
 
@@ -165,13 +183,7 @@ impl TpmEvidence {
         reader.exact_uint(3, "key 3 (TPMT_PUBLIC)")?;
         let ak_public = reader.bytes(MAX_STRUCTURE)?.to_owned();
         reader.exact_uint(4, "key 4 (PCR values)")?;
-        reader.array(PCRS)?;
-        let mut pcrs = PcrBank([[0; 32]; PCRS]);
-        for (index, value) in (0_u64..).zip(&mut pcrs.0) {
-            reader.array(2)?;
-            reader.exact_uint(index, "the next PCR index")?;
-            *value = reader.digest()?;
-        }
+        let pcrs = PcrBank::read(&mut reader)?;
         let evidence = Self {
             attest,
             signature,

@@ -1,6 +1,6 @@
 //! Hash algorithms of measurement registers, and digests in them.
 //!
-//! Spec: TCG PC Client Platform Firmware Profile 1.06, section 10.4 (digests), TCG Algorithm
+//! Spec: TCG PC Client Platform Firmware Profile 1.06, on digests of events, TCG Algorithm
 //! Registry (identifiers). SM3 and SHA-3 banks are left out. SHA-1 is here to read old logs with; it pins nothing,
 //! and reference values refuse it.
 

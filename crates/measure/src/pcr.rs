@@ -6,7 +6,7 @@
 use crate::digest::{Bank, Digest};
 use crate::transcript::{Register, Step, Transcript};
 
-/// The digest of a `EV_SEPARATOR` event: four zero bytes (PC Client Profile, section 10.4.1).
+/// The digest of a `EV_SEPARATOR` event: four zero bytes (PC Client Profile, on `EV_SEPARATOR`).
 pub fn separator(bank: Bank) -> Digest {
     bank.hash(&[&[0; 4]])
 }

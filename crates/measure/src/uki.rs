@@ -50,7 +50,7 @@ const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
 const STUB_VERSION: u32 = 257;
 /// What the stub's `.sdmagic` section starts with.
 const STUB_MAGIC: &str = "#### LoaderInfo: systemd-stub ";
-/// The event of firmware before the first boot option (TCG PC Client Profile, section 3.3.4.5).
+/// The event of firmware before the first boot option (TCG PC Client Profile, on PCR 4).
 const CALLING_APPLICATION: &str = "Calling EFI Application from Boot Option";
 
 /// Registers that do not follow from the image, each with the reason; for `unpredicted` in

@@ -17,8 +17,6 @@ pub enum Mode {
     Session,
     /// Evidence by itself, as a file: nothing ties it to a connection.
     Evidence,
-    /// The same, but judged for authenticity, validity and TCB alone: says nothing about the image.
-    SignatureOnly,
 }
 
 /// What follows from the checks.
@@ -169,7 +167,6 @@ impl fmt::Display for Verdict {
             Mode::Leaf => "leaf ",
             Mode::Session => "session ",
             Mode::Evidence => "",
-            Mode::SignatureOnly => "signature-only ",
         };
         let confidential = if self.confidential {
             "confidential"

@@ -1,12 +1,15 @@
-//! Evidence of a machine with a TPM 2.0 and no better device: a quote by a key of the owner
-//! hierarchy over PCRs 0 to 15.
+//! Evidence of a machine with a TPM 2.0 and no better device: a quote over PCRs 0 to 15.
 //!
-//! Spec: `docs/evidence-format.md`, "TPM quote"; Linux `Documentation/ABI/testing/securityfs-tpm`
+//! Where the TPM holds an HCL report, it is the vTPM of Azure's paravisor: the quote is by the key that the report
+//! names, and the report goes with it. Elsewhere the quote is by a key of the owner hierarchy.
+//!
+//! Spec: `docs/evidence-format.md`, "TPM quote" and "Azure"; Linux `Documentation/ABI/testing/securityfs-tpm`
 //! (the firmware log).
 
 use std::fs::File;
 use std::io::{Read, Write};
 
+use cloister_evidence::azure::{AK_HANDLE, AzureEvidence, HCL_REPORT_INDEX, MAX_HCL_REPORT};
 use cloister_evidence::binding::ReportData;
 use cloister_evidence::bundle::{CpuKind, CpuSection};
 use cloister_evidence::log::{Event, predict_pcr15};
@@ -26,17 +29,19 @@ const LOG_PCR: u32 = 15;
 /// Reads of the PCRs until a quote covers them: only the log's PCR changes, and PID 1 changes it.
 const ATTEMPTS: usize = 3;
 
-/// A TPM with Cloister's attestation key.
+/// A TPM with an attestation key.
 #[derive(Debug)]
 pub struct Vtpm<S = File> {
     tpm: Tpm<S>,
     key: Key,
+    /// Azure's HCL report, which names the key.
+    hcl_report: Option<Vec<u8>>,
     events: Vec<Event>,
     bank: Option<PcrBank>,
 }
 
 impl Vtpm {
-    /// Opens the machine's TPM and makes the attestation key.
+    /// Opens the machine's TPM and finds or makes the attestation key.
     ///
     /// # Errors
     /// [`TeeError`].
@@ -54,7 +59,7 @@ impl Vtpm {
 }
 
 impl<S: Read + Write> Vtpm<S> {
-    /// Makes the attestation key in the TPM behind `stream`.
+    /// Finds or makes the attestation key in the TPM behind `stream`.
     ///
     /// # Errors
     /// [`TeeError`].
@@ -62,15 +67,20 @@ impl<S: Read + Write> Vtpm<S> {
         Self::from_tpm(Tpm::new(stream))
     }
 
-    /// Makes the attestation key in `tpm`.
+    /// Finds the attestation key of an HCL report in `tpm`, or makes one.
     ///
     /// # Errors
     /// [`TeeError`].
     pub fn from_tpm(mut tpm: Tpm<S>) -> Result<Self, TeeError> {
-        let key = tpm.create_attestation_key()?;
+        let hcl_report = tpm.nv_read(HCL_REPORT_INDEX, MAX_HCL_REPORT)?;
+        let key = match hcl_report {
+            Some(_) => Key::persistent(AK_HANDLE),
+            None => tpm.create_attestation_key()?,
+        };
         Ok(Self {
             tpm,
             key,
+            hcl_report,
             events: Vec::new(),
             bank: None,
         })
@@ -92,6 +102,32 @@ impl<S: Read + Write> Vtpm<S> {
         }
         self.bank = Some(bank);
         Ok(bank)
+    }
+
+    /// The `cpu` section around a quote.
+    fn section(&self, attest: Vec<u8>, signature: Vec<u8>, pcrs: PcrBank) -> CpuSection {
+        let (kind, value) = match self.hcl_report.clone() {
+            Some(hcl_report) => {
+                let evidence = AzureEvidence {
+                    attest,
+                    signature,
+                    hcl_report,
+                    pcrs,
+                };
+                (CpuKind::Azure, evidence.encode())
+            }
+            None => {
+                let ak_public = self.key.public.clone();
+                let evidence = TpmEvidence {
+                    attest,
+                    signature,
+                    ak_public,
+                    pcrs,
+                };
+                (CpuKind::TpmQuote, evidence.encode())
+            }
+        };
+        CpuSection { kind, value }
     }
 }
 
@@ -126,18 +162,7 @@ impl<S: Read + Write> Tee for Vtpm<S> {
             let covered =
                 Quote::parse(&attest).is_ok_and(|quote| quote.pcr_digest == pcrs.digest());
             if covered {
-                let ak_public = self.key.public.clone();
-                let value = TpmEvidence {
-                    attest,
-                    signature,
-                    ak_public,
-                    pcrs,
-                }
-                .encode();
-                return Ok(CpuSection {
-                    kind: CpuKind::TpmQuote,
-                    value,
-                });
+                return Ok(self.section(attest, signature, pcrs));
             }
             self.bank = None;
         }

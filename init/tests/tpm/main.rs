@@ -1,4 +1,5 @@
 //! The TPM commands against a real software TPM.
 
 #[cfg(test)]
+mod azure;
 mod swtpm;

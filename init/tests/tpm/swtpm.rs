@@ -14,14 +14,14 @@ use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use sha2::{Digest, Sha256};
 
 /// A running `swtpm`; ends with the value.
-struct Swtpm {
+pub(crate) struct Swtpm {
     process: Child,
     state: tempfile::TempDir,
 }
 
 impl Swtpm {
     /// Starts one with empty state; `None`, with a note, where the program is not installed.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let state = tempfile::tempdir().unwrap();
         let started = Command::new("swtpm")
             .args([
@@ -34,6 +34,11 @@ impl Swtpm {
             .arg(format!("dir={}", state.path().display()))
             .arg("--server")
             .arg(format!("type=unixio,path={}/tpm", state.path().display()))
+            .arg("--ctrl")
+            .arg(format!(
+                "type=unixio,path={}/tpm.ctrl",
+                state.path().display()
+            ))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
@@ -48,7 +53,12 @@ impl Swtpm {
         }
     }
 
-    fn connect(&self) -> UnixStream {
+    /// Directory of its state, with the socket `tpm`.
+    pub(crate) fn state(&self) -> &std::path::Path {
+        self.state.path()
+    }
+
+    pub(crate) fn connect(&self) -> UnixStream {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             match UnixStream::connect(self.state.path().join("tpm")) {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use cloister_measure::reference::ReferenceValues;
 
 use super::plan::Plan;
-use crate::cmd::{CommandError, Context};
+use crate::cmd::{CommandError, StoreContext};
 use crate::difference;
 
 /// Where the values of `platform` are committed.
@@ -19,7 +19,7 @@ fn path(plan: &Plan, platform: &str) -> PathBuf {
 }
 
 /// Warns of values that differ from the committed ones, and of which registers.
-pub(super) fn compare(plan: &Plan, references: &[ReferenceValues], ctx: &Context) {
+pub(super) fn compare(plan: &Plan, references: &[ReferenceValues], ctx: &StoreContext) {
     for reference in references {
         let path = path(plan, &reference.platform);
         let Ok(bytes) = std::fs::read(&path) else {

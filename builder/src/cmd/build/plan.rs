@@ -7,7 +7,7 @@ use cloister_measure::reference::ReferenceValues;
 use sha2::{Digest as _, Sha256};
 
 use super::Args;
-use crate::cmd::{CommandError, Context};
+use crate::cmd::{CommandError, StoreContext};
 use crate::guest_binary::{self, Environment, GuestBinaryError, Inputs};
 use crate::initrd;
 use crate::lock::Lock;
@@ -44,7 +44,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Checks all inputs: recipe, lock, platforms, compressor, sources and toolchain of the guest.
-    pub(super) fn new(args: &Args, ctx: &Context) -> Result<Self, CommandError> {
+    pub(super) fn new(args: &Args, ctx: &StoreContext) -> Result<Self, CommandError> {
         let (recipe, directory) = ctx.recipe(&args.recipe)?;
         let lock = Lock::load(&recipe, &directory)?;
         let lock_sha256 = Digest::of(lock.encode()?.as_bytes());

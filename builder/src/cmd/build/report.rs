@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use cloister_measure::reference::ReferenceValues;
 
 use super::plan::Plan;
-use crate::cmd::{CommandError, Context};
+use crate::cmd::{CommandError, StoreContext};
 use crate::output::Outputs;
 
 /// How long each stage took.
@@ -41,7 +41,7 @@ impl Summary {
         &self,
         plan: &Plan,
         references: &[ReferenceValues],
-        ctx: &Context,
+        ctx: &StoreContext,
     ) -> Result<(), CommandError> {
         if ctx.json {
             println!(

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::plan::{Plan, measurements_name};
 use super::report::Times;
-use crate::cmd::{CommandError, Context};
+use crate::cmd::{CommandError, StoreContext};
 use crate::deb::{Body, Deb};
 use crate::disk::{Contents, Layout, MIB};
 use crate::erofs::{self, Compression, Parameters};
@@ -17,7 +17,7 @@ use crate::guest_binary::{self, Options};
 use crate::guid::{Guid, Role as GuidRole};
 use crate::lock::Role;
 use crate::manifest::{GuestBinaryEntry, Manifest, SCHEMA_VERSION, VerityEntry};
-use crate::measurements::{Measured, reference};
+use crate::measurements::{Firmware, Measured, reference};
 use crate::output::{MANIFEST, Output, OutputError, Staging};
 use crate::provenance::Provenance;
 use crate::recipe::ToolPackage;
@@ -38,7 +38,7 @@ const OTHER_OUTPUTS: u64 = 256 << 20;
 pub(super) fn run(
     plan: &Plan,
     staging: &mut Staging<'_>,
-    ctx: &Context,
+    ctx: &StoreContext,
 ) -> Result<Times, CommandError> {
     check_store(plan, ctx)?;
     let mut clock = Clock::default();
@@ -50,6 +50,8 @@ pub(super) fn run(
         plan.recipe.tools.firmware.as_ref(),
         ctx,
     )?;
+    // Firmware that would boot any kernel ends the build here, not after minutes of it.
+    let firmware = firmware.map(Firmware::new).transpose()?;
     let (guest, built) = guest_beside_tree(plan, ctx, &mut clock)?;
     let image = clock.time("root", || write_root(plan, &built, staging, ctx))?;
     let configuration = guest::configuration(&plan.recipe, &built.kernel.modules, image / 4096)?;
@@ -74,7 +76,7 @@ pub(super) fn run(
     }
     staging.write("root.verity", &verity.tree)?;
     if let Some(firmware) = &firmware {
-        staging.write("firmware/OVMF.amdsev.fd", firmware)?;
+        staging.write("firmware/OVMF.amdsev.fd", &firmware.image)?;
     }
     let measured = Measured {
         recipe: &plan.recipe.name,
@@ -85,7 +87,7 @@ pub(super) fn run(
         guest_configuration: &configuration,
         gpu: &plan.recipe.guest.gpu,
         model: &plan.recipe.guest.model,
-        firmware: firmware.as_deref(),
+        firmware: firmware.as_ref(),
     };
     clock.time("measure", || write_measurements(plan, staging, &measured))?;
     clock.time("describe", || write_descriptions(plan, staging, &built))?;
@@ -94,7 +96,7 @@ pub(super) fn run(
 }
 
 /// Refuses to begin when a locked input is not in the store.
-fn check_store(plan: &Plan, ctx: &Context) -> Result<(), CommandError> {
+fn check_store(plan: &Plan, ctx: &StoreContext) -> Result<(), CommandError> {
     let digests = plan.lock.digests();
     let missing = digests
         .iter()
@@ -113,7 +115,7 @@ fn locked_file(
     plan: &Plan,
     role: Role,
     wanted: Option<&ToolPackage>,
-    ctx: &Context,
+    ctx: &StoreContext,
 ) -> Result<Option<Vec<u8>>, CommandError> {
     let Some(wanted) = wanted else {
         return Ok(None);
@@ -142,7 +144,7 @@ fn locked_file(
 /// Compiles the guest binary while the tree is made.
 fn guest_beside_tree(
     plan: &Plan,
-    ctx: &Context,
+    ctx: &StoreContext,
     clock: &mut Clock,
 ) -> Result<(Vec<u8>, Built), CommandError> {
     let options = Options {
@@ -187,7 +189,7 @@ fn write_root(
     plan: &Plan,
     built: &Built,
     staging: &Staging<'_>,
-    ctx: &Context,
+    ctx: &StoreContext,
 ) -> Result<u64, CommandError> {
     let path = staging.path("root.erofs")?;
     // The tool keeps a second copy of all contents while it works; afterwards `disk.raw` takes that room.

@@ -1,16 +1,15 @@
 //! `cloister measure explain`: which inputs give a launch digest that nobody expected.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use cloister_measure::explain::{Guess, Match, search};
 use cloister_measure::snp::LaunchDigest;
 use serde_json::{Value, json};
 
-use super::error::{MeasureError, read};
-use super::numbers::{Input, launch_digest};
-use super::{print, print_json, snp};
+use super::error::MeasureError;
+use super::launch::{DirectBoot, Firmware};
+use super::numbers::launch_digest;
+use super::{print, print_json};
 use crate::cmd::{CommandError, Context, DIFFERENT};
 
 /// Say which vCPUs, features, host and command line give an SEV-SNP launch digest
@@ -21,31 +20,10 @@ pub(super) struct Args {
     /// The launch digest of the report, 96 hex digits
     #[arg(long, value_name = "HEX", value_parser = launch_digest)]
     digest: LaunchDigest,
-    /// Firmware image, whole
-    #[arg(long, value_name = "FILE")]
-    firmware: PathBuf,
-    /// Kernel of a direct boot
-    #[arg(long, value_name = "FILE|sha256:HEX", value_parser = OsStringValueParser::new().try_map(Input::parse))]
-    kernel: Option<Input>,
-    /// Initrd of a direct boot
-    #[arg(long, value_name = "FILE|sha256:HEX", value_parser = OsStringValueParser::new().try_map(Input::parse), requires = "kernel")]
-    initrd: Option<Input>,
-    /// Kernel command line that was meant
-    #[arg(
-        long,
-        value_name = "STR",
-        allow_hyphen_values = true,
-        requires = "kernel"
-    )]
-    cmdline: Option<String>,
-    /// File with the command line, byte for byte
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "kernel",
-        conflicts_with = "cmdline"
-    )]
-    cmdline_file: Option<PathBuf>,
+    #[command(flatten)]
+    firmware: Firmware,
+    #[command(flatten)]
+    boot: DirectBoot,
 }
 
 /// Runs the subcommand.
@@ -65,18 +43,15 @@ pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
 }
 
 /// Reads what was given and searches.
-fn matches(args: &Args) -> Result<Vec<Match>, MeasureError> {
-    let firmware = snp::firmware(&args.firmware)?;
-    let kernel = args.kernel.as_ref().map(Input::sha256).transpose()?;
-    let initrd = args.initrd.as_ref().map(Input::sha256).transpose()?;
-    let command_line = match (&args.cmdline, &args.cmdline_file) {
-        (_, Some(path)) => read(path)?,
-        (Some(text), None) => text.clone().into_bytes(),
-        (None, None) => Vec::new(),
-    };
+fn matches(args: &Args) -> Result<Vec<Match>, CommandError> {
+    args.boot.check()?;
+    let firmware = args.firmware.read(false)?;
+    let initrd = args.boot.initrd()?;
+    let kernel = args.boot.kernel()?.map(|kernel| (kernel, initrd));
+    let command_line = args.boot.command_line.bytes()?;
     let guess = Guess {
         firmware: &firmware,
-        kernel: kernel.map(|kernel| (kernel, initrd)),
+        kernel,
         command_line: &command_line,
     };
     Ok(search(&guess, &args.digest))

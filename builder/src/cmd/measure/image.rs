@@ -11,7 +11,7 @@ use cloister_measure::snp::{
 use serde_json::{Value, json};
 
 use super::error::{MeasureError, files, hash, read};
-use super::{boot_log, print, print_json, snp, uki};
+use super::{boot_log, launch, print, print_json, uki};
 use crate::cmd::{CommandError, Context, DIFFERENT};
 
 /// Compute the values of a built image again and compare them with its `measurements/`
@@ -120,7 +120,7 @@ fn launches(
     let host = HostProfile::named(&policy.host)?;
     let firmware = files(&image.join("firmware"), "fd")?.into_iter().next();
     let path = firmware.unwrap_or_else(|| image.join("firmware/OVMF.amdsev.fd"));
-    let firmware = snp::verifying_firmware(&path)?;
+    let firmware = launch::verifying_firmware(&path)?;
     let command_line = read(&image.join("cmdline"))?;
     let command_line = command_line.strip_suffix(b"\n").unwrap_or(&command_line);
     let initrd = hash(&image.join("initrd"))?;

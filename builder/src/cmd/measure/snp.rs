@@ -1,21 +1,17 @@
 //! `cloister measure snp`: SEV-SNP launch digests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread;
 
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use cloister_measure::snp::{
-    HostProfile, KernelHashes, LaunchDigest, LaunchInputs, Ovmf, Section, SectionKind,
-    VcpuSignature, check_enforcement, launch_digests, transcript,
+    HostProfile, KernelHashes, LaunchDigest, LaunchInputs, Section, SectionKind, VcpuSignature,
+    launch_digests, transcript,
 };
 use serde_json::{Value, json};
 
-use super::error::{MeasureError, read_small};
-use super::numbers::{Input, launch_digest, number, number32};
+use super::error::MeasureError;
+use super::launch::{self, DirectBoot, Firmware};
+use super::numbers::{number, number32};
 use super::{explained, print, print_json};
 use crate::cmd::{CommandError, Context};
 
@@ -24,30 +20,10 @@ use crate::cmd::{CommandError, Context};
 /// Prints one digest a line, with more than one number of vCPUs as `N DIGEST`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Firmware image; with `--firmware-digest` its end with the tables is enough
-    #[arg(long, value_name = "FILE")]
-    firmware: PathBuf,
-    /// Launch digest after the firmware's own pages, instead of hashing them; whether firmware verifies a kernel is then
-    /// not checked
-    #[arg(long, value_name = "HEX", value_parser = launch_digest)]
-    firmware_digest: Option<LaunchDigest>,
-    /// Kernel of a direct boot with kernel hashes; without it firmware boots from disk
-    #[arg(long, value_name = "FILE|sha256:HEX", value_parser = OsStringValueParser::new().try_map(Input::parse))]
-    kernel: Option<Input>,
-    /// Initrd of a direct boot; hashed in constant memory
-    #[arg(long, value_name = "FILE|sha256:HEX", value_parser = OsStringValueParser::new().try_map(Input::parse))]
-    initrd: Option<Input>,
-    /// Kernel command line, exactly as given to `-append`: white space counts
-    #[arg(
-        long,
-        value_name = "STR",
-        allow_hyphen_values = true,
-        conflicts_with = "cmdline_file"
-    )]
-    cmdline: Option<OsString>,
-    /// File with the kernel command line, byte for byte: a newline at its end counts
-    #[arg(long, value_name = "FILE")]
-    cmdline_file: Option<PathBuf>,
+    #[command(flatten)]
+    firmware: Firmware,
+    #[command(flatten)]
+    boot: DirectBoot,
     /// Numbers of vCPUs; many cost no more than the largest
     #[arg(long, value_name = "N,...", value_delimiter = ',', required = true, value_parser = number32)]
     vcpus: Vec<u32>,
@@ -152,8 +128,9 @@ impl Measured {
 fn measure(args: &Args) -> Result<Measured, CommandError> {
     let host = HostProfile::named(&args.host_profile).map_err(MeasureError::from)?;
     let vcpu = signature(args, host)?;
-    refuse_without_kernel(args)?;
-    let (firmware, kernel) = inputs(args)?;
+    args.boot.check()?;
+    let measured_kernel = args.boot.kernel.is_some();
+    let (firmware, kernel) = launch::read(&args.boot, || args.firmware.read(measured_kernel))?;
     let inputs = LaunchInputs {
         firmware: &firmware,
         kernel,
@@ -162,7 +139,7 @@ fn measure(args: &Args) -> Result<Measured, CommandError> {
         sev_features: args.guest_features,
     };
     let failed = |source| MeasureError::Launch {
-        path: args.firmware.clone(),
+        path: args.firmware.path.clone(),
         source,
     };
     let counts: BTreeSet<u32> = args.vcpus.iter().copied().collect();
@@ -176,7 +153,7 @@ fn measure(args: &Args) -> Result<Measured, CommandError> {
         firmware_digest: firmware.seed(),
         kernel,
         vcpu,
-        enforcement: match (args.firmware_digest, kernel) {
+        enforcement: match (args.firmware.digest, kernel) {
             (Some(_), _) => NOT_CHECKED,
             (None, Some(_)) => CHECKED,
             (None, None) => NOT_NEEDED,
@@ -200,95 +177,6 @@ fn signature(args: &Args, host: &HostProfile) -> Result<Option<VcpuSignature>, C
         return Err(CommandError::new(error).with_hint(hint));
     }
     Ok(found.filter(|_| host.measures_vcpu_model()))
-}
-
-fn refuse_without_kernel(args: &Args) -> Result<(), CommandError> {
-    let given = [
-        (args.initrd.is_some(), "--initrd"),
-        (args.cmdline.is_some(), "--cmdline"),
-        (args.cmdline_file.is_some(), "--cmdline-file"),
-    ];
-    let given = given
-        .iter()
-        .find(|(given, _)| *given && args.kernel.is_none());
-    given.map_or(Ok(()), |(_, option)| {
-        let error = anyhow::anyhow!("`{option}` without `--kernel` would not be measured");
-        Err(CommandError::new(error).with_hint("add `--kernel FILE`"))
-    })
-}
-
-/// Reads and hashes the files, each in a thread of its own: the initrd is the largest, and is not to wait.
-fn inputs(args: &Args) -> Result<(Ovmf, Option<KernelHashes>), MeasureError> {
-    let command_line = command_line(args)?;
-    thread::scope(|scope| {
-        let firmware = scope.spawn(|| firmware_of(args));
-        let kernel = scope.spawn(|| args.kernel.as_ref().map(Input::sha256).transpose());
-        let initrd = args.initrd.as_ref().map(Input::sha256).transpose();
-        let (firmware, kernel) = (joined(firmware.join())?, joined(kernel.join())?);
-        let initrd = initrd?;
-        let hashes = kernel.map(|kernel| KernelHashes::new(kernel, initrd, &command_line));
-        Ok((firmware, hashes))
-    })
-}
-
-fn joined<T>(result: thread::Result<Result<T, MeasureError>>) -> Result<T, MeasureError> {
-    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// The bytes of the command line. One with a NUL inside cannot be handed to a kernel.
-fn command_line(args: &Args) -> Result<Vec<u8>, MeasureError> {
-    let Some(path) = &args.cmdline_file else {
-        let text = args.cmdline.as_deref().unwrap_or_default();
-        return Ok(text.as_bytes().to_vec());
-    };
-    let bytes = read_small(path)?;
-    match bytes.iter().position(|byte| *byte == 0) {
-        Some(offset) => Err(MeasureError::Nul {
-            path: path.clone(),
-            offset,
-        }),
-        None => Ok(bytes),
-    }
-}
-
-fn firmware_of(args: &Args) -> Result<Ovmf, MeasureError> {
-    match (args.firmware_digest, &args.kernel) {
-        (None, None) => firmware(&args.firmware),
-        (None, Some(_)) => verifying_firmware(&args.firmware),
-        (Some(digest), _) => {
-            let failed = |source| MeasureError::Firmware {
-                path: args.firmware.clone(),
-                source,
-            };
-            Ovmf::from_tables(&read_small(&args.firmware)?, digest).map_err(failed)
-        }
-    }
-}
-
-fn parse(path: &Path, image: &[u8]) -> Result<Ovmf, MeasureError> {
-    Ovmf::from_image(image).map_err(|source| MeasureError::Firmware {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Reads and measures a firmware image.
-pub(super) fn firmware(path: &Path) -> Result<Ovmf, MeasureError> {
-    parse(path, &read_small(path)?)
-}
-
-/// Reads and measures a firmware image that is to boot a measured kernel, and refuses one that would boot any.
-pub(super) fn verifying_firmware(path: &Path) -> Result<Ovmf, MeasureError> {
-    let image = read_small(path)?;
-    let firmware = parse(path, &image)?;
-    // Without a hash page there is no digest, which the launch says in its own words.
-    if firmware.has_hash_page() {
-        check_enforcement(&image).map_err(|source| MeasureError::Enforcement {
-            path: path.to_owned(),
-            source,
-        })?;
-    }
-    Ok(firmware)
 }
 
 fn kind(section: &Section) -> Option<u32> {

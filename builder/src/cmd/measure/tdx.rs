@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::error::read;
+use super::launch::{CommandLine, without_kernel};
 use super::{explained, print, print_json};
 use crate::cmd::{CommandError, Context, Hinted};
 
@@ -37,22 +38,8 @@ pub(super) struct Args {
     /// Initrd of a direct boot; hashed in constant memory
     #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Option<PathBuf>,
-    /// Kernel command line, exactly as given to `-append`; white space counts
-    #[arg(
-        long,
-        value_name = "TEXT",
-        requires = "kernel",
-        allow_hyphen_values = true
-    )]
-    cmdline: Option<String>,
-    /// File with the kernel command line, taken byte for byte
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "kernel",
-        conflicts_with = "cmdline"
-    )]
-    cmdline_file: Option<PathBuf>,
+    #[command(flatten)]
+    command_line: CommandLine,
     /// Memory of the guest in MiB: QEMU writes the initrd's place into the kernel
     #[arg(long, value_name = "MIB", requires = "kernel")]
     memory: Option<u32>,
@@ -80,8 +67,8 @@ enum TdxError {
     },
     #[error("initrd `{}` has {size} bytes, wanted less than 4 GiB", path.display())]
     InitrdSize { path: PathBuf, size: u64 },
-    #[error("command line `{}` is not UTF-8", path.display())]
-    CommandLine { path: PathBuf },
+    #[error("command line is not UTF-8")]
+    CommandLine(#[source] std::str::Utf8Error),
     #[error("cannot read event log `{}`", path.display())]
     Log {
         path: PathBuf,
@@ -179,6 +166,9 @@ fn measure(args: &Args) -> Result<Results, CommandError> {
         volume = firmware.configuration_volume();
         mrtd(&firmware, args.transcript, &mut results);
     }
+    if let (None, Some(option)) = (&args.kernel, args.command_line.given()) {
+        return Err(without_kernel(option));
+    }
     if let (Some(kernel), Some(memory)) = (&args.kernel, args.memory) {
         direct(args, kernel, memory, &mut results)?;
     }
@@ -235,11 +225,8 @@ fn direct(
 ) -> Result<(), CommandError> {
     let kernel = read(path)?;
     let initrd = args.initrd.as_deref().map(initrd).transpose()?.flatten();
-    let command_line = match &args.cmdline_file {
-        Some(path) => String::from_utf8(read(path)?)
-            .map_err(|_| TdxError::CommandLine { path: path.clone() })?,
-        None => args.cmdline.clone().unwrap_or_default(),
-    };
+    let command_line = String::from_utf8(args.command_line.bytes()?)
+        .map_err(|error| TdxError::CommandLine(error.utf8_error()))?;
     let boot = DirectBoot {
         kernel: &kernel,
         initrd,

@@ -23,9 +23,9 @@ const SIZES: [(u16, u16); 8] = [
     (0x0028, 48),
     (0x0029, 64),
 ];
-/// The Secure Boot variables in the order in which firmware measures them (Profile, section 3.3.4.8).
+/// The Secure Boot variables in the order in which firmware measures them (Profile, on PCR 7).
 const SECURE_BOOT: [&str; 5] = ["SecureBoot", "PK", "KEK", "db", "dbx"];
-/// Localities a TPM is started at: 0, or 3 and 4 with a hardware root (Profile, section 10.4.5.3).
+/// Localities a TPM is started at: 0, or 3 and 4 with a hardware root (Profile, on `EV_NO_ACTION`).
 const LOCALITIES: [u8; 3] = [0, 3, 4];
 /// What firmware measures last.
 const EXITED: &[u8] = b"Exit Boot Services Returned with Success";
@@ -166,7 +166,7 @@ impl Checker<'_, '_> {
         });
     }
 
-    /// Every event has a digest in every announced algorithm (Profile, section 10.2).
+    /// Every event has a digest in every announced algorithm (Profile, on event logging).
     fn completeness(&mut self, event: &Event<'_>) {
         let mut announced = self.log.algorithms.keys();
         if let Some(missing) = announced.find(|id| !event.algorithms.contains(id)) {
@@ -184,7 +184,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Firmware measures the Secure Boot variables in one order, each once (Profile, section 3.3.4.8).
+    /// Firmware measures the Secure Boot variables in one order, each once (Profile, on PCR 7).
     fn secure_boot(&mut self, event: &Event<'_>) {
         if event.type_name() != "EV_EFI_VARIABLE_DRIVER_CONFIG" {
             return;
@@ -203,7 +203,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// One separator closes a register (Profile, section 3.3.2), and little comes after it.
+    /// One separator closes a register (Profile, on `EV_SEPARATOR`), and little comes after it.
     fn separator(&mut self, event: &Event<'_>) {
         let register = event.register;
         let firmware = is_firmware(register, self.registers);
@@ -227,7 +227,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// After it has left boot services firmware measures nothing (Profile, sections 3.3.4.5 and 3.3.4.6).
+    /// After it has left boot services firmware measures nothing (Profile, on PCR 4 and PCR 5).
     fn exit(&mut self, event: &Event<'_>) {
         if self.exited && is_firmware(event.register, self.registers) {
             let message = format!("{} after boot services were left", event.type_name());

@@ -8,7 +8,7 @@
 //! | `EV_SEPARATOR`, `EV_ACTION`, `EV_EFI_ACTION`, `EV_EFI_GPT_EVENT` | the event data | PC Client Profile 1.06, table 27 |
 //! | `EV_EFI_VARIABLE_DRIVER_CONFIG`, `_AUTHORITY`, `_BOOT2` | the event data (`UEFI_VARIABLE_DATA`) | same |
 //! | `EV_EFI_VARIABLE_BOOT` | the variable's contents (edk2), or the event data (others); both seen in real logs | research on 6 logs |
-//! | `EV_NO_ACTION` | nothing: the digest is zero | Profile, section 10.4.5 |
+//! | `EV_NO_ACTION` | nothing: the digest is zero | Profile, on `EV_NO_ACTION` |
 //! | `EV_S_CRTM_VERSION` | the event data; firmware is not unanimous | Profile, table 27 |
 //! | `EV_IPL` of GRUB (`grub_cmd`, `kernel_cmdline`) | the text after the prefix, without NUL (Red Hat's 2.02: some with) | three logs |
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::snp::{
     HOSTS, HostProfile, KernelHashes, LaunchDigest, LaunchError, LaunchInputs, Ovmf, VcpuSignature,
@@ -48,12 +48,17 @@ pub struct Match {
     pub host_profile: &'static str,
     /// vCPU model; `None` when the host makes no difference between models.
     pub vcpu_model: Option<&'static str>,
-    /// `SEV_FEATURES`.
+    /// `SEV_FEATURES`; in JSON as `0x` and hexadecimal digits.
+    #[serde(serialize_with = "hexadecimal")]
     pub guest_features: u64,
     /// Whether the page of kernel hashes is filled.
     pub kernel_hashes: bool,
     /// How the command line differs from the one given; `None` without kernel hashes.
     pub cmdline: Option<&'static str>,
+}
+
+fn hexadecimal<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{number:#x}"))
 }
 
 impl fmt::Display for Match {

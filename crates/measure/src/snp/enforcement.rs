@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use memchr::memmem::Finder;
 use thiserror::Error;
 
+use super::Ovmf;
 use super::hashes::{COMMAND_LINE, INITRD, KERNEL};
 use super::volume::{Piece, Place, VolumeError, walk};
 use crate::ovmf_table::guid;
@@ -49,7 +50,7 @@ pub enum EnforcementError {
 }
 
 /// Checks that `image`, a whole firmware, contains the verifier of kernel hashes: one executable with the GUIDs of all
-/// three entries of the hash table. To be called before [`launch_digests`](super::launch_digests) with a kernel.
+/// three entries of the hash table. [`Ovmf::check_enforcement`] is to be called before [`launch_digests`](super::launch_digests) with a kernel.
 ///
 /// # Errors
 /// See [`EnforcementError`].
@@ -71,6 +72,20 @@ pub fn check_enforcement(image: &[u8]) -> Result<(), EnforcementError> {
             how,
         },
     })
+}
+
+impl Ovmf {
+    /// Checks that firmware parsed from `image` may be trusted with a measured kernel: [`check_enforcement`], where it has
+    /// a page of kernel hashes. Without one there is no digest over a kernel, which the launch says in its own words.
+    ///
+    /// # Errors
+    /// See [`EnforcementError`].
+    pub fn check_enforcement(&self, image: &[u8]) -> Result<(), EnforcementError> {
+        match self.has_hash_page() {
+            true => check_enforcement(image),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Looks for the GUIDs of all entries in one executable.

@@ -226,7 +226,7 @@ impl Ovmf {
 
     /// Returns whether the firmware has a page for kernel hashes. Whether it compares them is
     /// [`check_enforcement`](super::check_enforcement)'s to say.
-    pub fn has_hash_page(&self) -> bool {
+    pub(super) fn has_hash_page(&self) -> bool {
         let page =
             |section: &Section| section.kind == SectionKind::KernelHashes && section.size > 0;
         self.sections.iter().any(page)

@@ -756,11 +756,6 @@ pub(crate) const REJECTED: &[Case] = &[
         |s| s.report.set(0x8f, &[1]),
         &["report-data"],
     ),
-    (
-        "no report data wanted",
-        |s| s.report_data = None,
-        &["report-data"],
-    ),
 ];
 
 fn replace_ask(scene: &mut Scene, edit: impl FnOnce(&mut cloister_test_pki::Certificate)) {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use cloister_test_pki::snp::Vek;
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::snp::{GuestDemand, Product, SigningKey, Tcb};
-use cloister_verify::verdict::{Conclusion, Mode, Outcome, Verdict};
+use cloister_verify::verdict::{Conclusion, Outcome, Verdict};
 
-use crate::cases::{ACCEPTED, REJECTED, octets, set_policy_bits, set_vek};
+use crate::cases::{ACCEPTED, REJECTED, octets, set_vek};
 use crate::scene::{Scene, genoa_vek, stranger, world};
 use crate::vectors::failed;
 
@@ -183,23 +183,14 @@ fn missing_collateral_is_neither_good_nor_bad() {
 }
 
 #[test]
-fn signature_only_says_so_and_skips_the_guest() {
+fn report_data_that_nobody_gave_is_skipped_in_words() {
     let mut scene = Scene::genoa();
-    (scene.signature_only, scene.measurement, scene.report_data) = (true, None, None);
-    set_policy_bits(&mut scene, 1 << 19);
+    scene.report_data = None;
     let verdict = scene.verdict();
-    assert!(verdict.accepted && !verdict.confidential, "{verdict}");
-    assert_eq!(verdict.mode, Mode::SignatureOnly);
-    assert!(
-        verdict
-            .to_string()
-            .starts_with("accepted: `snp`, signature-only evidence, NOT confidential")
-    );
-    for name in ["policy-debug", "measurement", "report-data", "vmpl"] {
-        assert_eq!(verdict.check(name).unwrap().outcome, Outcome::Skipped);
-    }
-    scene.report.set(0x1f6, &[22]);
-    assert_eq!(failed(&scene.verdict()), ["tcb-floor-launch"]);
+    assert!(verdict.accepted, "{verdict}");
+    let check = verdict.check("report-data").unwrap();
+    assert_eq!((check.outcome, check.required), (Outcome::Skipped, false));
+    assert!(check.explanation.contains("bound to nothing"), "{check:?}");
 }
 
 #[test]

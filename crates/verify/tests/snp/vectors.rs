@@ -90,7 +90,6 @@ fn judge(report: &[u8], vek: &[u8], chain: &[&[u8]], policy: &Policy, at: u64) -
     let expected = Expected {
         image: Some(Image::Measurement(fields.measurement)),
         report_data: Some(fields.report_data),
-        signature_only: false,
     };
     let endorsements = Endorsements {
         vek: Some(vek),
@@ -189,7 +188,6 @@ fn appraise_rejects_report_data_of_zeros_as_a_binding() {
         let expected = Expected {
             image: Some(Image::Measurement(fields.measurement)),
             report_data: Some([7; 64]),
-            signature_only: false,
         };
         let endorsements = Endorsements {
             vek: Some(&vek),
@@ -252,7 +250,6 @@ fn appraise_says_what_is_missing_without_a_vcek() {
         let expected = Expected {
             image: Some(Image::Measurement(fields.measurement)),
             report_data: Some(fields.report_data),
-            signature_only: false,
         };
         let none = Endorsements::default();
         let verdict = appraise(&report, &none, &expected, &policy, &AMD, NOW);

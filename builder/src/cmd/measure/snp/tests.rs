@@ -118,9 +118,10 @@ fn inputs_of_a_direct_boot_need_a_kernel() {
         let args = args
             .or_else(|_| parse("f", &["--vcpus", "1", word, "x"]))
             .unwrap();
-        assert!(refuse_without_kernel(&args).is_err());
+        assert!(args.boot.check().is_err());
     }
-    assert!(refuse_without_kernel(&parse("f", &["--vcpus", "1"]).unwrap()).is_ok());
+    let args = parse("f", &["--vcpus", "1"]).unwrap();
+    assert!(args.boot.check().is_ok());
 }
 
 #[test]
@@ -134,7 +135,7 @@ fn firmware_that_would_boot_any_kernel_is_refused_for_a_kernel_alone() {
         "EPYC",
     ];
     let args = parse("not-enforcing.fd", &kernel).unwrap();
-    let error = firmware_of(&args).unwrap_err();
+    let error = args.firmware.read(true).unwrap_err();
     assert!(matches!(error, MeasureError::Enforcement { .. }));
     assert!(error.hint().unwrap().contains("AmdSev"));
     assert!(measure(&parse("not-enforcing.fd", &kernel[2..]).unwrap()).is_ok());
@@ -148,7 +149,8 @@ fn command_line_of_a_file_is_taken_byte_for_byte() {
     let of = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         let name = path.to_str().unwrap();
-        command_line(&parse("f", &["--vcpus", "1", "--cmdline-file", name]).unwrap())
+        let args = parse("f", &["--vcpus", "1", "--cmdline-file", name]).unwrap();
+        args.boot.command_line.bytes()
     };
     for bytes in [&b" a \n"[..], b"", b"\xff\xfe"] {
         assert_eq!(of(bytes).unwrap(), bytes);
