@@ -69,6 +69,8 @@ mod verify_snp {
         let report = put(&directory, "report", report.sign(&amd.vcek).unwrap());
         let vcek = put(&directory, "vcek", vcek);
         let (ask, ark) = (put(&directory, "ask", ask), put(&directory, "ark", ark));
+        let image = ["--expect-measurement", &"3e".repeat(48)].map(str::to_owned);
+        let image = image.each_ref().map(String::as_str);
         let given = [
             "--report",
             &report,
@@ -78,7 +80,8 @@ mod verify_snp {
             &ask,
             "--chain",
             &ark,
-            "--signature-only",
+            image[0],
+            image[1],
             "--at",
             "2026-11-22T00:00:00Z",
         ];
@@ -90,7 +93,7 @@ mod verify_snp {
             code, 1,
             "nothing to compare with wins over the missing VCEK: {stdout}"
         );
-        let (code, stdout, _) = verify(&["--report", &report, "--signature-only"]);
+        let (code, stdout, _) = verify(&["--report", &report, image[0], image[1]]);
         assert_eq!(code, 3, "{stdout}");
         assert!(stdout.starts_with("collateral missing"), "{stdout}");
     }
@@ -120,7 +123,14 @@ mod verify_snp {
                 "wanted a time",
             ),
             (
-                vec!["--report", &report, "--signature-only", "--expect", "x"],
+                vec![
+                    "--report",
+                    &report,
+                    "--expect-measurement",
+                    MEASUREMENT,
+                    "--expect",
+                    "x",
+                ],
                 "cannot be used with",
             ),
             (vec![], "--report"),
@@ -180,7 +190,13 @@ mod verify_snp {
         let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!(json["conclusion"], "accepted");
         let kbs = path("kbs/snp-bergamo-v3-evidence.json");
-        let (code, stdout, _) = verify(&["--report", &kbs, "--signature-only", at[0], at[1]]);
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&kbs).unwrap()).unwrap();
+        let field = &json["attestation_report"]["measurement"];
+        let measurement: Vec<u8> = serde_json::from_value(field.clone()).unwrap();
+        let measurement = hex::encode(measurement);
+        let image = ["--expect-measurement", &measurement];
+        let (code, stdout, _) = verify(&["--report", &kbs, image[0], image[1], at[0], at[1]]);
         assert_eq!(code, 0, "{stdout}");
     }
 }

@@ -33,7 +33,6 @@ fn accepted(report: &[u8], vek: &[u8], chain: &[&[u8]], crl: &[u8]) -> bool {
     let expected = Expected {
         image: Some(Image::Measurement([0x3e; 48])),
         report_data: Some([0x0d; 64]),
-        signature_only: false,
     };
     let endorsements = Endorsements {
         vek: Some(vek),
