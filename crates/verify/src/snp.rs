@@ -67,10 +67,8 @@ pub fn appraise(
     at: u64,
 ) -> Verdict {
     let mut checks = Checks::default();
-    let parsed = platform(report, endorsements, policy, roots, at, &mut checks);
-    if let Some(report) = &parsed {
-        guest::appraise(report, policy, &mut checks);
-        held_against(report, expected, &mut checks);
+    if let Some(report) = check(report, endorsements, policy, roots, at, &mut checks) {
+        held_against(&report, expected, &mut checks);
     }
     let recipe = match expected.image {
         Some(Image::Reference(reference)) => Some(reference),

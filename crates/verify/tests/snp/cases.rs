@@ -30,7 +30,7 @@ pub(crate) fn set_crl(scene: &mut Scene, edit: impl FnOnce(&mut cloister_test_pk
 }
 
 pub(crate) fn octets(bytes: &[u8]) -> Vec<u8> {
-    [&[4, bytes.len() as u8], bytes].concat()
+    [&[4, u8::try_from(bytes.len()).unwrap()], bytes].concat()
 }
 
 pub(crate) const ACCEPTED: &[Case] = &[

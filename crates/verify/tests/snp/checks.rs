@@ -7,7 +7,7 @@ use cloister_verify::policy::PolicyFile;
 use cloister_verify::snp::{GuestDemand, Product, SigningKey, Tcb};
 use cloister_verify::verdict::{Conclusion, Outcome, Verdict};
 
-use crate::cases::{ACCEPTED, REJECTED, octets, set_vek};
+use crate::cases::{ACCEPTED, Case, REJECTED, octets, set_vek};
 use crate::scene::{Scene, genoa_vek, stranger, world};
 use crate::vectors::failed;
 
@@ -59,7 +59,7 @@ fn vlek_needs_its_own_chain_and_no_chip() {
     let verdict = Scene::vlek().verdict();
     assert!(verdict.accepted, "{verdict}");
     let amd = &world(Product::Genoa).amd;
-    let cases: [(&str, fn(&mut Scene), &[&str]); 4] = [
+    let cases: [Case; 4] = [
         (
             "signed by the ask",
             |s| s.issuer = Some(&world(Product::Genoa).amd.ask),
@@ -100,7 +100,7 @@ fn vlek_needs_its_own_chain_and_no_chip() {
 
 #[test]
 fn turin_compares_eight_bytes_and_wants_the_others_zero() {
-    let cases: [(&str, fn(&mut Scene), &[&str]); 9] = [
+    let cases: [Case; 9] = [
         ("as it is", |_| {}, &[]),
         (
             "octet string",
