@@ -207,7 +207,7 @@ fn a_man_in_the_middle_with_the_guests_evidence_under_its_own_key_is_rejected() 
             .iter()
             .find(|check| check["name"] == "binding")
             .expect("a check");
-        assert_eq!(binding["outcome"], "fail", "{layer}: {verdict:#}");
+        assert_eq!(binding["status"], "fail", "{layer}: {verdict:#}");
     }
     let mut connect = command(["connect", &url, "--ask", "never sent", "--expect"]);
     let said = self::said(connect.arg(&expected).output().expect("cloister starts"));
@@ -230,7 +230,7 @@ fn a_man_in_the_middle_with_a_valid_leaf_of_its_own_is_rejected_for_the_session_
     let checks = verdict["session"]["checks"].as_array().expect("checks");
     let failed: Vec<&serde_json::Value> = checks
         .iter()
-        .filter(|check| check["outcome"] == "fail")
+        .filter(|check| check["status"] == "fail")
         .collect();
     assert_eq!(failed.len(), 1, "{failed:#?}");
     assert_eq!(failed[0]["name"], "binding");

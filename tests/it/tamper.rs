@@ -175,8 +175,8 @@ fn failed_registers(verdict: &serde_json::Value) -> Vec<(String, String)> {
     let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
     checks
         .iter()
-        .filter(|check| check["outcome"] == "fail" && text(&check["name"]).starts_with("pcr"))
-        .map(|check| (text(&check["name"]), text(&check["explanation"])))
+        .filter(|check| check["status"] == "fail" && text(&check["name"]).starts_with("pcr"))
+        .map(|check| (text(&check["name"]), text(&check["cause"])))
         .collect()
 }
 

@@ -37,6 +37,7 @@ fn judge(report: &[u8], vek: &[u8], chain: &[&[u8]], policy: &Policy) -> Option<
     let expected = Expected {
         image: Some(Image::Measurement(fields.measurement)),
         report_data: Some(fields.report_data),
+        signature_only: false,
     };
     let endorsements = Endorsements {
         vek: Some(vek),

@@ -11,12 +11,13 @@ use p256::ecdsa::{DerSignature, VerifyingKey};
 use sha2::{Digest, Sha256};
 use x509_cert::Certificate;
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::{DateTime, Decode, Encode};
+use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::Extension;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use crate::Policy;
 use crate::checks::{self, Checks};
+use crate::verdict::instant;
 
 /// Longest leaf certificate read, in bytes.
 pub const MAX_LEAF: usize = 128 * 1024;
@@ -234,12 +235,6 @@ fn current(not_before: u64, not_after: u64, now: u64, checks: &mut Checks) {
     let found = format!("{} to {}", instant(not_before), instant(not_after));
     let passed = (not_before..=not_after).contains(&now);
     checks.require(&checks::CERTIFICATE_CURRENT, passed, wanted, found);
-}
-
-/// Seconds since the Unix epoch as a date where there is one.
-pub(crate) fn instant(seconds: u64) -> String {
-    DateTime::from_unix_duration(std::time::Duration::from_secs(seconds))
-        .map_or_else(|_| format!("{seconds} s"), |date| date.to_string())
 }
 
 fn evidence(certificate: &Certificate, checks: &mut Checks) -> Option<LeafExtension> {

@@ -46,7 +46,8 @@ pub fn appraise_leaf(
         });
         evidence(&decoded, report_data, reference, &mut checks);
     }
-    conclude(verdict::Mode::Leaf, checks::LEAF, reference, policy, checks)
+    let mode = verdict::Mode::Leaf;
+    conclude(mode, Some(now), checks::LEAF, reference, policy, checks)
 }
 
 /// Appraises a bundle that was made for one TLS connection.
@@ -81,7 +82,7 @@ pub fn appraise_session(
         evidence(&decoded, report_data, reference, &mut checks);
     }
     let mode = verdict::Mode::Session;
-    conclude(mode, checks::SESSION, reference, policy, checks)
+    conclude(mode, None, checks::SESSION, reference, policy, checks)
 }
 
 /// Decodes a bundle that has a batch section or must not have one.
@@ -130,6 +131,7 @@ fn evidence(
 
 fn conclude(
     mode: verdict::Mode,
+    at: Option<u64>,
     rules: &[&Rule],
     reference: &ReferenceValues,
     policy: &Policy,
@@ -148,6 +150,7 @@ fn conclude(
         recipe: Some(&reference.recipe),
         confidential: false,
         trust: Trust::Host,
+        at,
     };
     Verdict::new(&subject, checks.finish(rules))
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use x509_cert::der::DateTime;
 
 /// Version of the verdict's JSON.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -17,6 +18,8 @@ pub enum Mode {
     Session,
     /// Evidence by itself, as a file: nothing ties it to a connection.
     Evidence,
+    /// The same, but judged for authenticity, validity and TCB alone: says nothing about the image.
+    SignatureOnly,
 }
 
 /// What follows from the checks.
@@ -62,7 +65,8 @@ pub enum Outcome {
 pub struct Check {
     /// Stable name, such as `binding` or `pcr11`.
     pub name: String,
-    /// How it ended.
+    /// How it ended; `status` in JSON.
+    #[serde(rename = "status")]
     pub outcome: Outcome,
     /// Whether the evidence is rejected unless this check passes.
     pub required: bool,
@@ -70,7 +74,8 @@ pub struct Check {
     pub wanted: String,
     /// What was found; empty when the check was skipped.
     pub found: String,
-    /// What the check is for, or why it was skipped.
+    /// What the check is for, or why it was skipped; `cause` in JSON.
+    #[serde(rename = "cause")]
     pub explanation: String,
     /// The collateral that a skipped check waits for, such as `vcek` or `tcb-info`.
     pub missing: Option<String>,
@@ -89,6 +94,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) confidential: bool,
     /// Who is trusted beside the maker of the hardware.
     pub(crate) trust: Trust,
+    /// The time that dates were held against, in seconds since the Unix epoch, where any were.
+    pub(crate) at: Option<u64>,
 }
 
 /// The result of an appraisal: every check, and what follows from them.
@@ -99,7 +106,8 @@ pub struct Verdict {
     pub schema_version: u32,
     /// True when every required check passed.
     pub accepted: bool,
-    /// The same with the third case, collateral that is missing.
+    /// The same with the third case, collateral that is missing; `verdict` in JSON.
+    #[serde(rename = "verdict")]
     pub conclusion: Conclusion,
     /// Layer or kind of the evidence.
     pub mode: Mode,
@@ -110,8 +118,11 @@ pub struct Verdict {
     /// Whether the evidence shows that the host is kept out; never true for `qemu-vtpm`, nor for
     /// evidence that is not accepted.
     pub confidential: bool,
-    /// Who is trusted beside the maker of the hardware.
+    /// Who is trusted beside the maker of the hardware; a list in JSON, empty for nobody.
+    #[serde(serialize_with = "trusted")]
     pub trust: Trust,
+    /// The time that dates were held against, as in `2026-11-22T00:00:00Z`; null where none were.
+    pub evaluated_at: Option<String>,
     /// Every check, in the order in which they are made.
     pub checks: Vec<Check>,
 }
@@ -130,6 +141,7 @@ impl Verdict {
             recipe: subject.recipe.map(str::to_owned),
             confidential: subject.confidential && accepted,
             trust: subject.trust,
+            evaluated_at: subject.at.map(instant),
             checks,
         }
     }
@@ -167,6 +179,7 @@ impl fmt::Display for Verdict {
             Mode::Leaf => "leaf ",
             Mode::Session => "session ",
             Mode::Evidence => "",
+            Mode::SignatureOnly => "signature-only ",
         };
         let confidential = if self.confidential {
             "confidential"
@@ -185,6 +198,20 @@ impl fmt::Display for Verdict {
         writeln!(f, ", {layer}evidence, {confidential}{trust}")?;
         self.checks.iter().try_for_each(|check| check.line(f))
     }
+}
+
+/// The list of the trusted: the hardware's maker goes without saying.
+fn trusted<S: Serializer>(trust: &Trust, serializer: S) -> Result<S::Ok, S::Error> {
+    match trust {
+        Trust::Hardware => serializer.collect_seq(core::iter::empty::<Trust>()),
+        Trust::Paravisor | Trust::Host => serializer.collect_seq([trust]),
+    }
+}
+
+/// Seconds since the Unix epoch as a date where there is one.
+pub(crate) fn instant(seconds: u64) -> String {
+    DateTime::from_unix_duration(core::time::Duration::from_secs(seconds))
+        .map_or_else(|_| format!("{seconds} s"), |date| date.to_string())
 }
 
 /// One failure rejects; otherwise missing collateral decides nothing; otherwise what was skipped rejects.

@@ -17,8 +17,8 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::name::Name;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
-use crate::certificate::instant;
 use crate::signature::{KeyError, PublicKey, Scheme, SignatureError};
+use crate::verdict::instant;
 
 pub use crl::{Crl, CrlError};
 pub use pem::MAX_CERTIFICATES;

@@ -24,9 +24,12 @@ pub(super) struct At {
 }
 
 impl At {
-    /// Seconds since the Unix epoch.
+    /// Seconds since the Unix epoch; says so when they come from this machine's clock.
     pub(super) fn seconds(&self) -> u64 {
-        self.at.unwrap_or_else(now)
+        self.at.unwrap_or_else(|| {
+            eprintln!("note: no `--at`: judged by this machine's clock");
+            now()
+        })
     }
 }
 

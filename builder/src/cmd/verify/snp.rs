@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// REPORT_DATA, 64 bytes in hex
     #[arg(long, value_name = "HEX", value_parser = bytes::<64>)]
     report_data: Option<[u8; 64]>,
+    /// Judge authenticity, validity and TCB status alone; says nothing about the image
+    #[arg(long, conflicts_with_all = ["expect", "expect_measurement", "report_data"])]
+    signature_only: bool,
     /// Policy in TOML, table `snp`
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -65,6 +68,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     let expected = Expected {
         image: reference.as_ref().map(Image::Reference).or(measurement),
         report_data: args.report_data,
+        signature_only: args.signature_only,
     };
     let at = args.at.seconds();
     let verdict = appraise(

@@ -4,9 +4,9 @@ use thiserror::Error;
 
 use super::policy::{Policy, SigningKey};
 use super::{Product, Root, rules};
-use crate::certificate::instant;
 use crate::checks::{Checks, Rule};
 use crate::signature::PublicKey;
+use crate::verdict::instant;
 use crate::x509::{Crl, CrlError, LinkError, ValidityError, X509, X509Error};
 
 /// What came with a report, or beside it: each is PEM, or one structure in DER. None of it adds trust.

@@ -453,7 +453,7 @@ fn verdict_is_json_with_every_check() {
         json["checks"].as_array().unwrap().len(),
         verdict.checks.len()
     );
-    assert_eq!(json["checks"][0]["outcome"], "pass");
+    assert_eq!(json["checks"][0]["status"], "pass");
 }
 
 #[test]

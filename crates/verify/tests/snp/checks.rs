@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use cloister_test_pki::snp::Vek;
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::snp::{GuestDemand, Product, SigningKey, Tcb};
-use cloister_verify::verdict::{Conclusion, Outcome, Verdict};
+use cloister_verify::verdict::{Conclusion, Mode, Outcome, Verdict};
 
-use crate::cases::{ACCEPTED, REJECTED, octets, set_vek};
+use crate::cases::{ACCEPTED, Case, REJECTED, octets, set_policy_bits, set_vek};
 use crate::scene::{Scene, genoa_vek, stranger, world};
 use crate::vectors::failed;
 
@@ -59,11 +59,11 @@ fn vlek_needs_its_own_chain_and_no_chip() {
     let verdict = Scene::vlek().verdict();
     assert!(verdict.accepted, "{verdict}");
     let amd = &world(Product::Genoa).amd;
-    let cases: [(&str, fn(&mut Scene), &[&str]); 4] = [
+    let cases: [Case; 4] = [
         (
             "signed by the ask",
             |s| s.issuer = Some(&world(Product::Genoa).amd.ask),
-            &["vek-chain"],
+            &["chain"],
         ),
         (
             "issued by the ask",
@@ -71,7 +71,7 @@ fn vlek_needs_its_own_chain_and_no_chip() {
                 s.vek.issuer = "SEV-Genoa".to_owned();
                 s.issuer = Some(&world(Product::Genoa).amd.ask)
             },
-            &["vek-chain"],
+            &["chain"],
         ),
         (
             "not named",
@@ -81,7 +81,7 @@ fn vlek_needs_its_own_chain_and_no_chip() {
         (
             "vcek claimed",
             |s| s.report.set(0x48, &[0]),
-            &["signing-key", "vek-chain", "vek-extensions"],
+            &["signing-key", "chain", "vek-extensions"],
         ),
     ];
     for (name, change, wanted) in cases {
@@ -100,7 +100,7 @@ fn vlek_needs_its_own_chain_and_no_chip() {
 
 #[test]
 fn turin_compares_eight_bytes_and_wants_the_others_zero() {
-    let cases: [(&str, fn(&mut Scene), &[&str]); 9] = [
+    let cases: [Case; 9] = [
         ("as it is", |_| {}, &[]),
         (
             "octet string",
@@ -183,14 +183,23 @@ fn missing_collateral_is_neither_good_nor_bad() {
 }
 
 #[test]
-fn report_data_that_nobody_gave_is_skipped_in_words() {
+fn signature_only_says_so_and_skips_the_guest() {
     let mut scene = Scene::genoa();
-    scene.report_data = None;
+    (scene.signature_only, scene.measurement, scene.report_data) = (true, None, None);
+    set_policy_bits(&mut scene, 1 << 19);
     let verdict = scene.verdict();
-    assert!(verdict.accepted, "{verdict}");
-    let check = verdict.check("report-data").unwrap();
-    assert_eq!((check.outcome, check.required), (Outcome::Skipped, false));
-    assert!(check.explanation.contains("bound to nothing"), "{check:?}");
+    assert!(verdict.accepted && !verdict.confidential, "{verdict}");
+    assert_eq!(verdict.mode, Mode::SignatureOnly);
+    assert!(
+        verdict
+            .to_string()
+            .starts_with("accepted: `snp`, signature-only evidence, NOT confidential")
+    );
+    for name in ["debug", "measurement", "report-data", "vmpl"] {
+        assert_eq!(verdict.check(name).unwrap().outcome, Outcome::Skipped);
+    }
+    scene.report.set(0x1f6, &[22]);
+    assert_eq!(failed(&scene.verdict()), ["tcb-floor-launch"]);
 }
 
 #[test]

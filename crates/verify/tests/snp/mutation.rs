@@ -19,21 +19,12 @@ fn flips(bytes: &[u8], step: usize, accepted: impl Fn(&[u8]) -> bool) {
 
 #[test]
 fn appraise_rejects_every_flipped_bit_of_a_report() {
-    let scene = Scene::genoa();
+    let mut scene = Scene::genoa();
+    // Nothing that the report says about the guest is looked at, so that only its format and signature can tell.
+    scene.signature_only = true;
     let vek = scene.signed_vek();
-    // What the report says about the guest may fail too; here only format, processor and signature count.
-    let genuine = [
-        "format",
-        "product",
-        "product-allowed",
-        "signing-key",
-        "vek-chain",
-        "signature",
-    ];
     flips(&scene.signed_report(), 1, |report| {
-        let verdict = scene.judge(report, &vek);
-        let mut failures = verdict.failures();
-        !failures.any(|check| genuine.contains(&check.name.as_str()))
+        scene.judge(report, &vek).accepted
     });
 }
 

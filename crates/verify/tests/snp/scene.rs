@@ -63,6 +63,7 @@ pub(crate) struct Scene {
     pub(crate) reference: Option<ReferenceValues>,
     pub(crate) measurement: Option<[u8; 48]>,
     pub(crate) report_data: Option<[u8; 64]>,
+    pub(crate) signature_only: bool,
     /// Root certificates instead of the right ones.
     pub(crate) roots: Option<[Vec<u8>; 3]>,
     pub(crate) at: u64,
@@ -156,6 +157,7 @@ impl Scene {
             reference: None,
             measurement: Some(MEASUREMENT),
             report_data: Some(REPORT_DATA),
+            signature_only: false,
             roots: None,
             at: NOW,
         }
@@ -221,6 +223,7 @@ impl Scene {
         let expected = Expected {
             image,
             report_data: self.report_data,
+            signature_only: self.signature_only,
         };
         let endorsements = Endorsements {
             vek: Some(vek).filter(|vek| !vek.is_empty()),
