@@ -2,18 +2,22 @@
 //!
 //! Spec: TCG TPM 2.0 Library, Part 2 "Structures" (table titles are named where they are used) and
 //! Part 1 "Architecture" for names and qualified names. Integers are big-endian; a `TPM2B` is a `u16`
-//! length in bytes and the bytes. Only what Cloister's guest makes is accepted: an ECDSA P-256 key,
-//! SHA-256 everywhere. Not covered: RSA keys (Azure's), other hash algorithms, the commands.
+//! length in bytes and the bytes. Two kinds of key are accepted, with SHA-256 everywhere: ECDSA P-256, which Cloister's
+//! guest makes, and RSASSA, which Azure's paravisor makes. Not covered: other hash algorithms, the commands.
 
 mod attest;
+mod pcrs;
 mod public;
+mod rsa;
 mod signature;
 
 pub use attest::{ClockInfo, PcrSelection, Quote};
+pub use pcrs::{MAX_PCRS, PcrListError, PcrValues, SelectionError};
 pub use public::{
     AK_ATTRIBUTES, AttestationKey, FIXED_PARENT, FIXED_TPM, RESTRICTED, SENSITIVE_DATA_ORIGIN,
     SIGN, ak_template,
 };
+pub use rsa::{RsaAttestationKey, rsa_signature};
 pub use signature::EcdsaSignature;
 
 use core::fmt;
@@ -28,6 +32,10 @@ pub const ALG_NULL: u16 = 0x0010;
 pub const ALG_SHA256: u16 = 0x000b;
 /// `TPM_ALG_ECDSA`.
 pub const ALG_ECDSA: u16 = 0x0018;
+/// `TPM_ALG_RSA`.
+pub const ALG_RSA: u16 = 0x0001;
+/// `TPM_ALG_RSASSA`: PKCS #1 v1.5.
+pub const ALG_RSASSA: u16 = 0x0014;
 /// `TPM_ALG_ECC`.
 pub const ALG_ECC: u16 = 0x0023;
 /// `TPM_ECC_NIST_P256` (table "Definition of (UINT16) {ECC} TPM_ECC_CURVE Constants").
@@ -91,6 +99,16 @@ pub enum TpmError {
         field: &'static str,
         /// Most bytes allowed.
         limit: usize,
+        /// Bytes found.
+        found: usize,
+    },
+    /// A number that is not as long as an RSA modulus.
+    #[error("{what}: `{field}` has {found} bytes, wanted 256, 384 or 512")]
+    Modulus {
+        /// The structure.
+        what: &'static str,
+        /// The field.
+        field: &'static str,
         /// Bytes found.
         found: usize,
     },

@@ -23,6 +23,8 @@ const SIGNATURE: u32 = u32::from_le_bytes(*b"HCLA");
 /// Header, room for the hardware's report, fixed part of the request data.
 const HEADER: usize = 32;
 const REPORT: usize = 1184;
+/// TDREPORT_STRUCT, which leaves the rest of the room empty.
+const TDREPORT: usize = 1024;
 const REQUEST: usize = 20;
 /// Request data that version 2 puts between its fixed part and the claims, in bytes.
 const EXTENSION: u32 = 4;
@@ -61,6 +63,12 @@ pub enum HclError {
         /// The value that fits.
         wanted: u32,
     },
+    /// A byte that the format reserves or does not use, and that is not zero.
+    #[error("HCL report is not zero in the unused bytes at {offset}")]
+    NotZero {
+        /// Where the unused bytes start.
+        offset: usize,
+    },
     /// REPORT_DATA is not the hash of the claims, so the claims are not the hardware's.
     #[error("REPORT_DATA of the hardware's report is not the {bank} of the claims and zeros")]
     NotBound {
@@ -81,6 +89,8 @@ pub struct HclReport {
     pub request_version: u32,
     /// The hardware's report.
     pub report: TeeReport,
+    /// The same as it stood there: ATTESTATION_REPORT of 1184 bytes, or TDREPORT_STRUCT of 1024.
+    pub hardware_report: Vec<u8>,
     /// Hash of the claims, at the start of REPORT_DATA.
     pub claims_digest: Digest,
     /// The claims.
@@ -88,7 +98,7 @@ pub struct HclReport {
 }
 
 impl HclReport {
-    /// Parses the contents of the NV index; what follows the report there is ignored.
+    /// Parses the contents of the NV index; what follows the report there must be zero, like every byte without meaning.
     ///
     /// # Errors
     /// See [`HclError`].
@@ -103,9 +113,14 @@ impl HclReport {
         if bound != claims_digest.as_bytes() || rest.iter().any(|byte| *byte != 0) {
             return Err(HclError::NotBound { bank: fields.bank });
         }
+        let hardware_report = match report {
+            TeeReport::Snp(_) => fields.report,
+            TeeReport::Tdx(_) => fields.report.get(..TDREPORT).unwrap_or_default(),
+        };
         Ok(HclReport {
             version: fields.version,
             request_version: fields.request_version,
+            hardware_report: hardware_report.to_vec(),
             report,
             claims_digest,
             claims: Claims::parse(fields.claims)?,
@@ -158,6 +173,11 @@ impl<'a> Fields<'a> {
         };
         let claims = Fields::claims(fixed, rest, request_version)?;
         let report = fixed.get(HEADER..request).unwrap_or_default();
+        unused(bytes, 20..HEADER)?;
+        if report_type == 4 {
+            unused(bytes, HEADER + TDREPORT..request)?;
+        }
+        unused(bytes, long(fixed, 8) as usize..bytes.len())?;
         Ok(Fields {
             version,
             request_version,
@@ -211,6 +231,16 @@ impl<'a> Fields<'a> {
             need: total as usize,
             have,
         })
+    }
+}
+
+/// Checks that bytes without meaning are zero.
+fn unused(bytes: &[u8], range: core::ops::Range<usize>) -> Result<(), HclError> {
+    let offset = range.start;
+    let bytes = bytes.get(range).unwrap_or_default();
+    match bytes.iter().all(|byte| *byte == 0) {
+        true => Ok(()),
+        false => Err(HclError::NotZero { offset }),
     }
 }
 

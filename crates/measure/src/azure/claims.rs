@@ -56,6 +56,9 @@ pub struct VmConfiguration {
     /// Whether the vTPM keeps its state; absent in older claims.
     #[serde(default)]
     pub tpm_persisted: Option<bool>,
+    /// Whether devices are let through to the guest by the host; absent in older claims.
+    #[serde(default)]
+    pub filtered_vpci_devices_allowed: Option<bool>,
     /// The VM's identity, chosen by the host.
     #[serde(rename = "vmUniqueId")]
     pub vm_unique_id: String,

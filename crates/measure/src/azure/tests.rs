@@ -118,6 +118,33 @@ fn truncated_reports_are_refused() {
 }
 
 #[test]
+fn unused_bytes_must_be_zero() {
+    for (report_type, places) in [
+        (2, [20, 31, 1236 + CLAIMS.len(), 1236 + CLAIMS.len() + 39]),
+        (4, [20, 31, 32 + 1024, 32 + 1183]),
+    ] {
+        for at in places {
+            let mut bytes = made_up(report_type, 1, 1, CLAIMS);
+            bytes[at] = 1;
+            let refused = HclReport::parse(&bytes);
+            assert!(
+                matches!(refused, Err(HclError::NotZero { offset }) if offset <= at),
+                "{report_type} {at}: {refused:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn hardware_report_is_given_as_it_stood() {
+    for (report_type, length) in [(2, 1184), (4, 1024)] {
+        let bytes = made_up(report_type, 1, 1, CLAIMS);
+        let report = HclReport::parse(&bytes).unwrap();
+        assert_eq!(report.hardware_report, bytes[32..32 + length]);
+    }
+}
+
+#[test]
 fn claims_need_one_attestation_key_and_hex() {
     let parse = |claims: &str| HclReport::parse(&made_up(2, 1, 1, claims)).unwrap_err();
     let without = CLAIMS.replace("HCLAkPub", "HCLEkPub");
