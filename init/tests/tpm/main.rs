@@ -2,4 +2,5 @@
 
 #[cfg(test)]
 mod azure;
+#[cfg(test)]
 mod swtpm;

@@ -101,7 +101,7 @@ fn account(directory: &Path, words: &str, wanted: &[Values]) -> usize {
     let of = |fate| total.get(&fate).copied().unwrap_or_default();
     println!(
         "{} values of {} files checked, which follow from {} others; skipped: {} without the Debian file that they are of, \
-         {} words of provenance, {} signatures and certificates, {} of upstream's SEV, SEV-ES and SVSM tests",
+         {} words of provenance, {} signatures and certificates, {} of launches and firmware that only upstream has",
         of(Fate::Checked),
         ledger.files(),
         of(Fate::Input),
