@@ -6,7 +6,7 @@ mod tpm {
 
     use cloister_evidence::tpm::{
         AK_ATTRIBUTES, AttestationKey, ClockInfo, EcdsaSignature, PcrSelection, Quote, TpmError,
-        ak_template,
+        ak_template, rsa_signature,
     };
 
     /// A quote over PCRs 0 to 15, as the specification lays it out.
@@ -136,6 +136,42 @@ mod tpm {
         );
         let trailing = TpmError::Trailing { what, found: 2 };
         assert_eq!(refused("0102", "01020304"), trailing);
+    }
+
+    #[test]
+    fn rsa_signature_is_taken_as_it_is_and_out_of_its_structure() {
+        for length in [256_u16, 384, 512] {
+            let raw = vec![7; usize::from(length)];
+            assert_eq!(rsa_signature(&raw), Ok(raw.as_slice()));
+            let structure = [&[0, 0x14, 0, 0x0b], &length.to_be_bytes()[..], &raw].concat();
+            assert_eq!(rsa_signature(&structure), Ok(raw.as_slice()));
+        }
+    }
+
+    #[test]
+    fn rsa_signature_rejects_each_mistake_by_name() {
+        let with = |start: &[u8], length: usize| {
+            let bytes = [start, &vec![7; length]].concat();
+            rsa_signature(&bytes).unwrap_err()
+        };
+        let what = "TPMT_SIGNATURE";
+        let ecdsa = value(what, "sigAlg", 0x0014, 0x0018);
+        assert_eq!(with(&[0, 0x18, 0, 0x0b, 1, 0], 256), ecdsa);
+        let sha384 = value(what, "hash", 0x000b, 0x000c);
+        assert_eq!(with(&[0, 0x14, 0, 0x0c, 1, 0], 256), sha384);
+        let (field, found) = ("sig", 255);
+        let short = TpmError::Modulus { what, field, found };
+        assert_eq!(with(&[0, 0x14, 0, 0x0b, 0, 255], 255), short);
+        let long = length(what, field, 512, 513);
+        assert_eq!(with(&[0, 0x14, 0, 0x0b, 2, 1], 513), long);
+        let trailing = TpmError::Trailing { what, found: 1 };
+        assert_eq!(with(&[0, 0x14, 0, 0x0b, 1, 0], 257), trailing);
+        for length in (0..262).filter(|length| *length != 256) {
+            let bytes = [&[0, 0x14, 0, 0x0b, 1, 0][..], &[7; 256]].concat();
+            let refused = rsa_signature(&bytes[..length]);
+            let truncated = matches!(refused, Err(TpmError::Truncated { .. }));
+            assert!(truncated, "{length}");
+        }
     }
 
     #[test]

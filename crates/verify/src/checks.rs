@@ -164,6 +164,19 @@ impl Checks {
         });
     }
 
+    /// Records what was found where nothing is wanted in particular.
+    pub(crate) fn show(&mut self, rule: &Rule, found: String) {
+        self.0.push(Check {
+            name: rule.name.to_owned(),
+            outcome: Outcome::Pass,
+            required: false,
+            wanted: "anything".to_owned(),
+            found,
+            explanation: rule.meaning.to_owned(),
+            missing: None,
+        });
+    }
+
     /// Records a required check that waits for `collateral`, such as `vcek`.
     pub(crate) fn missing(&mut self, rule: &Rule, collateral: &str) {
         self.0.push(Check {

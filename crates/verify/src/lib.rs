@@ -13,12 +13,14 @@
 //! | [`policy`] | what a verifier may demand beyond the format |
 //! | [`signature`] | public keys and the signatures they made |
 //! | [`x509`] | certificates and revocation lists of other parties |
+//! | [`azure`] | appraisal of evidence from confidential VMs on Azure |
 //! | [`certificate`] | the checks of the leaf certificate |
 //! | [`snp`] | appraisal of SEV-SNP reports |
-//! | [`tpm`] | appraisal of TPM quotes, for a leaf and for a session |
+//! | [`tpm`] | appraisal of TPM quotes, for a leaf, for a session and by themselves |
 
 #![forbid(unsafe_code)]
 
+pub mod azure;
 pub mod certificate;
 mod checks;
 pub mod policy;

@@ -7,7 +7,7 @@ use cloister_evidence::binding::MAX_LEAF_VALIDITY;
 use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
-use crate::snp;
+use crate::{azure, snp, tpm};
 
 /// The schema version of policy files.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -43,6 +43,12 @@ pub struct PolicyFile {
     /// SEV-SNP reports.
     #[serde(default)]
     pub snp: snp::Policy,
+    /// Confidential VMs on Azure.
+    #[serde(default)]
+    pub azure: azure::Policy,
+    /// TPM quotes by themselves.
+    #[serde(default)]
+    pub tpm: tpm::QuotePolicy,
 }
 
 /// Why text is not a policy.

@@ -1,15 +1,21 @@
 //! Appraisal of TPM quotes.
 //!
-//! Specs: TCG TPM 2.0 Library, Parts 1 and 2; `docs/evidence-format.md`, section "Appraisal". Only the
-//! platform `qemu-vtpm` exists so far: its TPM is software of the host, so a verdict shows that the
-//! chain from the image to the evidence is whole, and always says that the machine is not confidential.
+//! Specs: TCG TPM 2.0 Library, Parts 1 and 2; `docs/evidence-format.md`, section "Appraisal". The platform
+//! `qemu-vtpm` has a TPM of the host's software, so a verdict shows that the chain from the image to the evidence
+//! is whole, and always says that the machine is not confidential. A quote by itself, as files, shows no more. What
+//! every quote goes through is shared with platforms whose TPM is endorsed.
 
+mod bare;
+mod key;
 mod quote;
-mod registers;
+pub(crate) mod quoted;
+pub(crate) mod registers;
+pub(crate) mod rules;
 
 use cloister_evidence::batch::BatchError;
 use cloister_evidence::binding::{Mode, ReportData, binding};
 use cloister_evidence::bundle::{self, Bundle, BundleError};
+use cloister_evidence::tpm::{FIXED_PARENT, FIXED_TPM, RESTRICTED, SENSITIVE_DATA_ORIGIN, SIGN};
 use cloister_measure::reference::ReferenceValues;
 
 use crate::certificate::{self, Leaf};
@@ -17,8 +23,14 @@ use crate::checks::{self, Checks, Rule};
 use crate::verdict::{self, Subject, Trust};
 use crate::{Policy, Verdict};
 
-/// The one platform with a bare TPM.
-const PLATFORM: &str = "qemu-vtpm";
+pub(crate) use bare::event_log;
+pub use bare::{BareQuote, Expected, Policy as QuotePolicy, appraise_quote};
+pub use key::{Ak, AkError};
+
+/// `decrypt` (TPM 2.0 Library, Part 2, table "Definition of (UINT32) TPMA_OBJECT Bits").
+const DECRYPT: u32 = 1 << 17;
+/// What an attestation key must be.
+const DEMANDED: u32 = FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | RESTRICTED | SIGN;
 
 /// Appraises a leaf certificate and the bundle served with it.
 ///
@@ -33,7 +45,7 @@ pub fn appraise_leaf(
     now: u64,
 ) -> Verdict {
     let mut checks = Checks::default();
-    registers::reference(reference, &mut checks);
+    registers::reference(reference, &registers::QEMU_VTPM, &mut checks);
     let leaf = certificate::appraise(leaf_der, policy, now, &mut checks);
     if let Some(decoded) = decode(bundle, false, &mut checks) {
         let report_data = leaf.as_ref().map(|leaf| {
@@ -66,7 +78,7 @@ pub fn appraise_session(
     policy: &Policy,
 ) -> Verdict {
     let mut checks = Checks::default();
-    registers::reference(reference, &mut checks);
+    registers::reference(reference, &registers::QEMU_VTPM, &mut checks);
     let spki_sha256 = certificate::appraise_spki(spki_der, &mut checks);
     if let Some(decoded) = decode(bundle, true, &mut checks) {
         let report_data = spki_sha256.and_then(|spki_sha256| {
@@ -127,6 +139,14 @@ fn evidence(
         registers::compare(&pcrs, reference, checks);
         registers::logs(&pcrs, bundle, checks);
     }
+}
+
+/// Checks that the key was made in the TPM, cannot leave it, and signs only what the TPM generates.
+fn attributes(found: u32, checks: &mut Checks) {
+    let passed = found & (DEMANDED | DECRYPT) == DEMANDED;
+    let wanted = format!("{DEMANDED:#010x} set and {DECRYPT:#010x} clear");
+    let rule = &checks::AK_ATTRIBUTES;
+    checks.require(rule, passed, wanted, format!("{found:#010x}"));
 }
 
 fn conclude(

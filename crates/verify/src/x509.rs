@@ -6,7 +6,7 @@
 //! the platform that knows its chain; Cloister's own leaf ([`crate::certificate`]).
 
 mod crl;
-mod pem;
+pub(crate) mod pem;
 
 use thiserror::Error;
 use x509_cert::Certificate;

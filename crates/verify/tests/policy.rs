@@ -10,7 +10,8 @@ mod policy {
         let page = include_str!("../../../docs/policy.md");
         let (_, rest) = page.split_once("```toml\n").unwrap();
         let (example, _) = rest.split_once("```").unwrap();
-        let found = PolicyFile::from_toml(example).unwrap().snp;
+        let file = PolicyFile::from_toml(example).unwrap();
+        let found = file.snp;
         let floor = Tcb {
             fmc: 0,
             bootloader: 10,
@@ -21,5 +22,6 @@ mod policy {
         let mut wanted = Policy::default();
         wanted.tcb_floor.insert(Product::Genoa, floor);
         assert_eq!(found, wanted);
+        assert_eq!((file.azure, file.tpm), Default::default());
     }
 }

@@ -3,18 +3,14 @@
 use cloister_evidence::binding::ReportData;
 use cloister_evidence::bundle::{CpuKind, CpuSection};
 use cloister_evidence::tpm::{
-    ALG_SHA256, AttestationKey, EcdsaSignature, FIXED_PARENT, FIXED_TPM, PCR_BITMAP, PcrBank,
-    PcrSelection, Quote, RESTRICTED, SENSITIVE_DATA_ORIGIN, SIGN, TpmEvidence,
+    AttestationKey, EcdsaSignature, PCRS, PcrBank, PcrValues, Quote, TpmEvidence,
 };
 use p256::EncodedPoint;
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{Signature, VerifyingKey};
 
+use super::{attributes, quoted};
 use crate::checks::{self, Checks};
-
-/// `decrypt` (TPM 2.0 Library, Part 2, table "Definition of (UINT32) TPMA_OBJECT Bits").
-const DECRYPT: u32 = 1 << 17;
-const DEMANDED: u32 = FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | RESTRICTED | SIGN;
 
 /// The parsed parts of the section.
 struct Parts {
@@ -31,10 +27,10 @@ pub(super) fn appraise(
     cpu: &CpuSection,
     report_data: Option<ReportData>,
     checks: &mut Checks,
-) -> Option<PcrBank> {
+) -> Option<PcrValues> {
     let wanted = "a TPM quote by an ECDSA P-256 key, SHA-256 throughout";
     let parts = checks.take(&checks::CPU_FORMAT, wanted, parse(cpu))?;
-    attributes(&parts.key, checks);
+    attributes(parts.key.attributes, checks);
     let signer = parts.key.owner_qualified_name();
     checks.equal(
         &checks::QUOTE_SIGNER,
@@ -46,13 +42,12 @@ pub(super) fn appraise(
         let wanted = report_data.qualifying_data();
         checks.equal(&checks::BINDING, &wanted, &parts.quote.extra_data);
     }
-    selection(&parts.quote.pcr_select, checks);
-    checks.equal(
-        &checks::PCR_DIGEST,
-        &parts.pcrs.digest(),
-        &parts.quote.pcr_digest,
-    );
-    Some(parts.pcrs)
+    let all: Vec<u8> = (0..24).take(PCRS).collect();
+    let (rule, banks) = (&checks::PCR_SELECTION, &parts.quote.pcr_select);
+    quoted::selection(rule, Some(&all), banks, checks);
+    let (wanted, found) = (parts.pcrs.digest(), &parts.quote.pcr_digest);
+    checks.equal(&checks::PCR_DIGEST, &wanted, found);
+    Some(PcrValues::from(&parts.pcrs))
 }
 
 fn parse(cpu: &CpuSection) -> Result<Parts, String> {
@@ -78,14 +73,6 @@ fn parse(cpu: &CpuSection) -> Result<Parts, String> {
     })
 }
 
-fn attributes(key: &AttestationKey, checks: &mut Checks) {
-    let found = key.attributes;
-    let passed = found & (DEMANDED | DECRYPT) == DEMANDED;
-    let wanted = format!("{DEMANDED:#010x} set and {DECRYPT:#010x} clear");
-    let rule = &checks::AK_ATTRIBUTES;
-    checks.require(rule, passed, wanted, format!("{found:#010x}"));
-}
-
 fn signature(parts: &Parts, checks: &mut Checks) {
     let point =
         EncodedPoint::from_affine_coordinates(&parts.key.x.into(), &parts.key.y.into(), false);
@@ -100,32 +87,4 @@ fn signature(parts: &Parts, checks: &mut Checks) {
         }
     };
     checks.require(&checks::QUOTE_SIGNATURE, found == wanted, wanted, found);
-}
-
-fn selection(banks: &[PcrSelection], checks: &mut Checks) {
-    let wanted = [PcrSelection {
-        hash: ALG_SHA256,
-        select: PCR_BITMAP.to_vec(),
-    }];
-    let passed = banks == wanted;
-    checks.require(
-        &checks::PCR_SELECTION,
-        passed,
-        describe(&wanted),
-        describe(banks),
-    );
-}
-
-fn describe(banks: &[PcrSelection]) -> String {
-    if banks.is_empty() {
-        return "no bank".to_owned();
-    }
-    let bank = |bank: &PcrSelection| {
-        format!(
-            "bank {:#06x} bitmap {}",
-            bank.hash,
-            hex::encode(&bank.select)
-        )
-    };
-    banks.iter().map(bank).collect::<Vec<_>>().join(", ")
 }

@@ -1,40 +1,81 @@
 //! PCR values against the reference, and the logs that explain them.
 
+use std::collections::BTreeMap;
+
 use cloister_evidence::bundle::Bundle;
 use cloister_evidence::devices::Devices;
 use cloister_evidence::log::{EventLog, GPU, SEPARATOR, predict_pcr15};
-use cloister_evidence::tpm::PcrBank;
+use cloister_evidence::tpm::PcrValues;
 use cloister_measure::digest::{Bank, Digest};
 use cloister_measure::eventlog;
 use cloister_measure::reference::{Class, ReferenceValues, Register};
 
-use super::PLATFORM;
-use crate::checks::{self, Checks};
+use crate::checks::{self, Checks, Rule};
 
 /// The registers that together fix the image: each must be pinned, as a value of the image. PCR 11
 /// alone is what the UKI says of itself; PCR 4 says that it is this UKI; PCR 12 and 13 at zero say that
 /// nothing was added to it; PCR 9 is the kernel's own account; PCR 15 is the guest's.
-const PINNED: [&str; 6] = ["pcr4", "pcr9", "pcr11", "pcr12", "pcr13", "pcr15"];
-const PCR15: usize = 15;
+pub(crate) const PINNED: [&str; 6] = ["pcr4", "pcr9", "pcr11", "pcr12", "pcr13", "pcr15"];
+const PCR15: u8 = 15;
 /// PCRs that the firmware's log must explain: 0 to 9. The stub's registers, 11 to 13, are pinned.
-const FIRMWARE: usize = 10;
+const FIRMWARE: u8 = 10;
+
+/// What reference values must be for to be of use.
+pub(crate) struct Demand {
+    /// The platforms; empty for any.
+    pub(crate) platforms: &'static [&'static str],
+    /// Whether the platform must be confidential, where that matters.
+    pub(crate) confidential: Option<bool>,
+    /// The registers that must be pinned, as values of the image.
+    pub(crate) registers: &'static [&'static str],
+}
+
+/// Reference values of any platform, and of other images than Cloister's, of which nothing is known but that PCR 4 says what
+/// was started: what a quote by itself is compared with.
+pub(super) const ANY: Demand = Demand {
+    platforms: &[],
+    confidential: None,
+    registers: &["pcr4"],
+};
+/// Reference values of the one platform with a bare TPM.
+pub(super) const QEMU_VTPM: Demand = Demand {
+    platforms: &["qemu-vtpm"],
+    confidential: Some(false),
+    registers: &PINNED,
+};
+
+/// Checks that there are reference values, and that they can pin an image.
+pub(crate) fn pinned(reference: Option<&ReferenceValues>, demand: &Demand, checks: &mut Checks) {
+    match reference {
+        Some(reference) => self::reference(reference, demand, checks),
+        None => {
+            let (wanted, found) = ("reference values", "nothing to compare with");
+            checks.require(&checks::REFERENCE, false, wanted, found);
+        }
+    }
+}
 
 /// Checks that the reference values can pin an image at all.
-pub(super) fn reference(reference: &ReferenceValues, checks: &mut Checks) {
+pub(super) fn reference(reference: &ReferenceValues, demand: &Demand, checks: &mut Checks) {
     let mut faults = Vec::new();
-    if reference.platform != PLATFORM {
-        faults.push(format!("platform `{}`", reference.platform));
+    let platform = reference.platform.as_str();
+    if !demand.platforms.is_empty() && !demand.platforms.contains(&platform) {
+        faults.push(format!("platform `{platform}`"));
     }
     if reference.bank != Bank::Sha256 {
         faults.push(format!("bank {}", reference.bank));
     }
-    if reference.confidential {
-        faults.push("`confidential` set for a platform that is not".to_owned());
+    match (demand.confidential, reference.confidential) {
+        (Some(false), true) => {
+            faults.push("`confidential` set for a platform that is not".to_owned());
+        }
+        (Some(true), false) => faults.push("a platform that is not `confidential`".to_owned()),
+        _ => {}
     }
     if !reference.launch_digests.is_empty() {
         faults.push("launch digests, which a TPM cannot show".to_owned());
     }
-    for name in PINNED {
+    for &name in demand.registers {
         match reference.registers.get(name) {
             None => faults.push(format!("no {name}")),
             Some(register) if register.values.is_empty() => {
@@ -46,20 +87,28 @@ pub(super) fn reference(reference: &ReferenceValues, checks: &mut Checks) {
             Some(_) => {}
         }
     }
+    let platforms: Vec<_> = demand
+        .platforms
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let platforms = match platforms.is_empty() {
+        true => "any platform".to_owned(),
+        false => format!("platform {}", platforms.join(" or ")),
+    };
     let wanted = format!(
-        "platform `{PLATFORM}` with {} of the image",
-        PINNED.join(", ")
+        "{platforms} with {} of the image",
+        demand.registers.join(", ")
     );
-    let found = if faults.is_empty() {
-        wanted.clone()
-    } else {
-        faults.join("; ")
+    let found = match faults.is_empty() {
+        true => wanted.clone(),
+        false => faults.join("; "),
     };
     checks.require(&checks::REFERENCE, faults.is_empty(), wanted, found);
 }
 
 /// Compares every register of the reference with its quoted value.
-pub(super) fn compare(pcrs: &PcrBank, reference: &ReferenceValues, checks: &mut Checks) {
+pub(crate) fn compare(pcrs: &PcrValues, reference: &ReferenceValues, checks: &mut Checks) {
     let mut registers: Vec<_> = reference.registers.iter().collect();
     registers.sort_by_key(|(name, _)| (index(name), *name));
     for (name, register) in registers {
@@ -75,7 +124,7 @@ pub(super) fn compare(pcrs: &PcrBank, reference: &ReferenceValues, checks: &mut 
 }
 
 /// Replays the logs and compares the device section with them.
-pub(super) fn logs(pcrs: &PcrBank, bundle: &Bundle, checks: &mut Checks) {
+pub(super) fn logs(pcrs: &PcrValues, bundle: &Bundle, checks: &mut Checks) {
     let log = match EventLog::decode(&bundle.log) {
         Ok(log) => log,
         Err(error) => {
@@ -85,11 +134,12 @@ pub(super) fn logs(pcrs: &PcrBank, bundle: &Bundle, checks: &mut Checks) {
         }
     };
     cloister_log(pcrs, &log, checks);
-    firmware_log(pcrs, log.firmware(), checks);
+    let replayed = replay(log.firmware(), false);
+    firmware_log(&checks::FIRMWARE_LOG, pcrs, replayed, checks);
     devices(&bundle.devices, &log, checks);
 }
 
-fn cloister_log(pcrs: &PcrBank, log: &EventLog, checks: &mut Checks) {
+fn cloister_log(pcrs: &PcrValues, log: &EventLog, checks: &mut Checks) {
     let rule = &checks::CLOISTER_LOG;
     let separators = log
         .events()
@@ -104,20 +154,39 @@ fn cloister_log(pcrs: &PcrBank, log: &EventLog, checks: &mut Checks) {
         checks.require(rule, false, wanted, "a log that is not closed once");
         return;
     }
-    let quoted = pcrs
-        .get(PCR15)
-        .map_or_else(Vec::new, |value| value.to_vec());
+    let quoted = pcrs.get(PCR15);
+    let quoted = quoted.map_or_else(Vec::new, |value| value.to_vec());
     checks.equal(rule, &quoted, &predict_pcr15(log.events()));
 }
 
-fn firmware_log(pcrs: &PcrBank, log: &[u8], checks: &mut Checks) {
-    let rule = &checks::FIRMWARE_LOG;
+/// Replays a log in the SHA-256 bank. `strict` also refuses what firmware would not have written.
+pub(super) fn replay(log: &[u8], strict: bool) -> Result<BTreeMap<u32, Digest>, String> {
+    let parsed = eventlog::EventLog::parse(log).map_err(|error| error.to_string())?;
+    let kind = parsed.kind();
+    if strict && kind != eventlog::Registers::Pcr {
+        return Err("an event log of TDX, which has no PCRs".to_owned());
+    }
+    let mut findings = eventlog::check(&parsed, kind).into_iter();
+    match findings.find(|finding| strict && finding.refused) {
+        Some(finding) => Err(format!("rule `{}`: {}", finding.rule, finding.message)),
+        None => parsed
+            .replay(Bank::Sha256)
+            .map_err(|error| error.to_string()),
+    }
+}
+
+/// Compares what the firmware's log gives with the quoted registers.
+pub(super) fn firmware_log(
+    rule: &Rule,
+    pcrs: &PcrValues,
+    replayed: Result<BTreeMap<u32, Digest>, String>,
+    checks: &mut Checks,
+) {
     let wanted = "an event log that replays to the quoted PCRs 0 to 9";
-    let replayed = eventlog::EventLog::parse(log).and_then(|log| log.replay(Bank::Sha256));
     let replayed = match replayed {
         Ok(replayed) => replayed,
         Err(error) => {
-            checks.require(rule, false, wanted, error.to_string());
+            checks.require(rule, false, wanted, error);
             return;
         }
     };
@@ -126,8 +195,14 @@ fn firmware_log(pcrs: &PcrBank, log: &[u8], checks: &mut Checks) {
         let value = value.copied().unwrap_or(Digest::zero(Bank::Sha256));
         value.as_bytes() != quoted
     };
-    let quoted = (0..).zip(&pcrs.0).take(FIRMWARE);
+    let quoted = (0..FIRMWARE).filter_map(|index| Some((index.into(), pcrs.get(index)?)));
+    let quoted: Vec<_> = quoted.collect();
+    if quoted.is_empty() {
+        checks.require(rule, false, wanted, "none of these PCRs is quoted");
+        return;
+    }
     let different: Vec<_> = quoted
+        .into_iter()
         .filter(differs)
         .map(|(index, _)| index.to_string())
         .collect();
@@ -160,7 +235,7 @@ fn devices(section: &[u8], log: &EventLog, checks: &mut Checks) {
     checks.require(rule, agrees, wanted, found);
 }
 
-fn index(name: &str) -> Option<usize> {
+fn index(name: &str) -> Option<u8> {
     name.strip_prefix("pcr")?.parse().ok()
 }
 

@@ -11,7 +11,7 @@ pub const MAX_CERTIFICATES: usize = 16;
 const SEQUENCE: u8 = 0x30;
 
 /// The structures of `input`: itself when it is DER, otherwise its PEM blocks called `label`.
-pub(super) fn blocks(input: &[u8], label: &str) -> Result<Vec<Vec<u8>>, X509Error> {
+pub(crate) fn blocks(input: &[u8], label: &str) -> Result<Vec<Vec<u8>>, X509Error> {
     if input.first() == Some(&SEQUENCE) {
         return Ok(vec![input.to_vec()]);
     }

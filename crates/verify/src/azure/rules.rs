@@ -1,0 +1,80 @@
+//! The checks of evidence from Azure beside those of the SNP report in it, in the order in which they are made.
+
+use crate::checks::{PCR_DIGEST, REFERENCE, Rule, rules};
+use crate::snp;
+use crate::tpm::rules::{EVENT_LOG, NONCE, QUOTE_FORMAT};
+
+rules! {
+    EVIDENCE_FORMAT "evidence-format" "the evidence must be of a known shape: an HCL report, or an HCL report with a quote around it"
+    HCL_FORMAT "hcl-format" "the HCL report must be whole, with lengths that agree and zeros in every byte without meaning"
+    CLAIMS_HASH "claims-hash" "the hardware must commit to the claims: its REPORT_DATA is their hash and zeros"
+    ATTESTATION_KEY "attestation-key" "the claims must name exactly one key HCLAkPub, RSA: no other key counts"
+    TPM_ENABLED "tpm-enabled" "the claims must say that the guest has a vTPM"
+    SECURE_BOOT "secure-boot" "with Secure Boot only signed programs were started, where the policy wants that"
+    CONSOLE "console" "a serial console is a way out of the guest, and one that takes input a way in"
+    VPCI_DEVICES "vpci-devices" "devices that the host lets through see what the guest shows them"
+    QUOTE_SIGNATURE "quote-signature" "the quote must be signed by the key HCLAkPub of the claims, whatever other key comes with it"
+    PCR_SELECTION "pcr-selection" "the quote must cover exactly the PCRs that are wanted, in the SHA-256 bank; others could be set at will"
+    USER_DATA "user-data" "what the guest had put into the claims must be the quote's nonce, where it put anything"
+    AK_CERTIFICATE "ak-certificate" "a certificate that comes along must be of the key HCLAkPub and for a confidential VM"
+    AK_VALIDITY "ak-validity" "the certificate of the key, and those above it, must be valid at the time of the appraisal"
+    AK_CHAIN "ak-chain" "the certificate of the key must lead to Microsoft's pinned root, where the certificates between are given"
+    PARAVISOR_VMPL "paravisor-vmpl" "the report must be the paravisor's own, from VMPL 0: the guest runs at VMPL 2"
+    PARAVISOR_ID_KEY "paravisor-id-key" "the paravisor must be signed by a named key: anybody else's could sign any quote"
+    PARAVISOR_GUEST_SVN "paravisor-guest-svn" "the paravisor's security version must reach the floor"
+    PARAVISOR_GUEST_POLICY "paravisor-guest-policy" "the paravisor must be launched with exactly this policy"
+    PARAVISOR_MEASUREMENT "paravisor-measurement" "the paravisor must be a named one, where the policy names any; Microsoft publishes no list"
+    PARAVISOR_MRTD "paravisor-mrtd" "the paravisor must be a named one: on TDX no key stands behind it, and anybody else's could sign any quote"
+    TD_DEBUG "td-debug" "with debugging, or another of bits 0 to 7 of ATTRIBUTES, the host sees into the guest"
+    TD_MIGRATION "td-migration" "a TD that can be migrated can be taken elsewhere"
+    TD_QUOTE "td-quote" "a TD quote must show that the TDREPORT in the HCL report is of genuine hardware"
+}
+
+/// The rules of both kinds of hardware.
+const COMMON: &[&Rule] = &[
+    &REFERENCE,
+    &EVIDENCE_FORMAT,
+    &HCL_FORMAT,
+    &CLAIMS_HASH,
+    &ATTESTATION_KEY,
+    &TPM_ENABLED,
+    &SECURE_BOOT,
+    &CONSOLE,
+    &VPCI_DEVICES,
+    &QUOTE_FORMAT,
+    &QUOTE_SIGNATURE,
+    &NONCE,
+    &PCR_SELECTION,
+    &PCR_DIGEST,
+    &EVENT_LOG,
+    &USER_DATA,
+    &AK_CERTIFICATE,
+    &AK_VALIDITY,
+    &AK_CHAIN,
+];
+
+const PARAVISOR_ON_SNP: &[&Rule] = &[
+    &PARAVISOR_VMPL,
+    &PARAVISOR_ID_KEY,
+    &PARAVISOR_GUEST_SVN,
+    &PARAVISOR_GUEST_POLICY,
+    &PARAVISOR_MEASUREMENT,
+];
+
+const PARAVISOR_ON_TDX: &[&Rule] = &[&PARAVISOR_MRTD, &TD_DEBUG, &TD_MIGRATION, &TD_QUOTE];
+
+/// The rules that every verdict about a VM on SEV-SNP lists.
+pub(super) fn snp() -> Vec<&'static Rule> {
+    [
+        COMMON,
+        PARAVISOR_ON_SNP,
+        snp::rules::PLATFORM,
+        snp::rules::GUEST,
+    ]
+    .concat()
+}
+
+/// The rules that every verdict about a VM on TDX lists.
+pub(super) fn tdx() -> Vec<&'static Rule> {
+    [COMMON, PARAVISOR_ON_TDX].concat()
+}

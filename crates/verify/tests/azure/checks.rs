@@ -1,0 +1,214 @@
+//! Each named check accepts and rejects behind valid signatures.
+
+use std::collections::BTreeSet;
+
+use cloister_verify::azure::MICROSOFT;
+use cloister_verify::policy::PolicyFile;
+use cloister_verify::verdict::{Conclusion, Outcome, Trust, Verdict};
+
+use crate::cases::{ACCEPTED, ON_TDX, REJECTED};
+use crate::scene::Scene;
+use crate::vectors::failed;
+
+/// The checks that are made here; those of the SNP report have their cases in its own tests.
+const OWN: [&str; 25] = [
+    "ak-certificate",
+    "ak-chain",
+    "ak-validity",
+    "attestation-key",
+    "claims-hash",
+    "console",
+    "event-log",
+    "evidence-format",
+    "hcl-format",
+    "nonce",
+    "paravisor-guest-policy",
+    "paravisor-guest-svn",
+    "paravisor-id-key",
+    "paravisor-measurement",
+    "paravisor-vmpl",
+    "pcr-digest",
+    "pcr-selection",
+    "pcr4",
+    "quote-format",
+    "quote-signature",
+    "reference",
+    "secure-boot",
+    "tpm-enabled",
+    "user-data",
+    "vpci-devices",
+];
+
+fn passed(verdict: &Verdict) -> impl Iterator<Item = &str> {
+    let passed = verdict
+        .checks
+        .iter()
+        .filter(|check| check.outcome == Outcome::Pass);
+    passed.map(|check| check.name.as_str())
+}
+
+#[test]
+fn every_check_accepts_and_rejects_behind_a_valid_signature() {
+    let (mut accepting, mut rejecting) = (BTreeSet::new(), BTreeSet::new());
+    for (name, change, wanted) in ACCEPTED.iter().chain(REJECTED) {
+        let mut scene = Scene::snp();
+        change(&mut scene);
+        let verdict = scene.verdict();
+        assert_eq!(failed(&verdict), *wanted, "{name}\n{verdict}");
+        assert_eq!(verdict.accepted, wanted.is_empty(), "{name}\n{verdict}");
+        assert_eq!(verdict.confidential, verdict.accepted, "{name}");
+        assert_eq!(verdict.trust, Trust::Paravisor, "{name}");
+        if verdict.accepted {
+            accepting.extend(passed(&verdict).map(str::to_owned));
+        }
+        rejecting.extend(failed(&verdict).into_iter().map(str::to_owned));
+    }
+    for name in OWN {
+        assert!(accepting.contains(name), "no accepting case of {name}");
+        assert!(rejecting.contains(name), "no rejecting case of {name}");
+    }
+}
+
+/// Every verdict lists every check, also when nothing can be read.
+#[test]
+fn every_verdict_lists_every_check() {
+    let scene = Scene::snp();
+    let names = |verdict: &Verdict| {
+        let names = verdict.checks.iter().map(|check| check.name.clone());
+        names.collect::<BTreeSet<_>>()
+    };
+    let whole = names(&scene.verdict());
+    assert_eq!(
+        whole
+            .iter()
+            .filter(|name| OWN.contains(&name.as_str()))
+            .count(),
+        25
+    );
+    let verdict = scene.judge(b"");
+    assert_eq!(failed(&verdict), ["evidence-format"]);
+    let registers = [
+        "pcr0",
+        "pcr4",
+        "pcr9",
+        "pcr11",
+        "pcr12",
+        "pcr13",
+        "pcr15",
+        "clock-info",
+    ];
+    let missing: BTreeSet<_> = whole.difference(&names(&verdict)).cloned().collect();
+    assert_eq!(missing, registers.map(str::to_owned).into());
+    assert!(!verdict.accepted);
+}
+
+#[test]
+fn on_tdx_nothing_is_accepted_without_a_judged_td_quote() {
+    let mut rejecting = BTreeSet::new();
+    for (name, change, wanted) in ON_TDX {
+        let mut scene = Scene::tdx();
+        change(&mut scene);
+        let verdict = scene.verdict();
+        assert_eq!(failed(&verdict), *wanted, "{name}\n{verdict}");
+        assert_eq!(verdict.conclusion, Conclusion::Rejected, "{name}");
+        let quote = verdict.check("td-quote").unwrap();
+        assert!(
+            quote.required && quote.outcome == Outcome::Skipped,
+            "{name}"
+        );
+        assert_eq!(verdict.platform, "azure-tdx", "{name}");
+        rejecting.extend(failed(&verdict).into_iter().map(str::to_owned));
+    }
+    let verdict = Scene::tdx().verdict();
+    for name in ["paravisor-mrtd", "td-debug", "td-migration"] {
+        assert_eq!(
+            verdict.check(name).unwrap().outcome,
+            Outcome::Pass,
+            "{name}"
+        );
+        assert!(rejecting.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn missing_collateral_is_neither_good_nor_bad() {
+    let mut scene = Scene::snp();
+    scene.vek = None;
+    let verdict = scene.verdict();
+    assert_eq!(
+        verdict.conclusion,
+        Conclusion::CollateralMissing,
+        "{verdict}"
+    );
+    assert_eq!(
+        verdict.check("signature").unwrap().missing.as_deref(),
+        Some("vcek")
+    );
+    // Invalid wins over missing.
+    scene.nonce = Some(vec![1]);
+    assert_eq!(scene.verdict().conclusion, Conclusion::Rejected);
+}
+
+/// Made-up evidence is not Microsoft's and AMD's.
+#[test]
+fn real_roots_reject_made_up_evidence() {
+    let scene = Scene::snp();
+    let expected = cloister_verify::azure::Expected {
+        nonce: scene.nonce.as_deref(),
+        reference: scene.reference.as_ref(),
+    };
+    let verdict = cloister_verify::azure::appraise(
+        &scene.evidence(),
+        &scene.beside(),
+        &expected,
+        &scene.policy,
+        &MICROSOFT,
+        scene.at,
+    );
+    assert_eq!(failed(&verdict), ["chain"], "{verdict}");
+}
+
+#[test]
+fn default_policy_takes_no_other_paravisor() {
+    let mut scene = Scene::snp();
+    scene.policy = PolicyFile::default();
+    assert_eq!(failed(&scene.verdict()), ["paravisor-id-key"]);
+}
+
+#[test]
+fn policy_file_reads_every_key_and_refuses_unknown_ones() {
+    let text = format!(
+        "schema-version = 1\n[azure]\npcrs = [0, 4]\nsecure-boot = false\nconsole = false\n\
+         interactive-console = true\nvpci-devices = true\nuser-data = true\n\
+         paravisor-id-key-digests = [\"{0}\"]\nparavisor-minimum-guest-svn = 12\n\
+         paravisor-guest-policy = 0x30000\nparavisor-measurements = [\"{0}\"]\n\
+         paravisor-mrtds = [\"{0}\"]\n[tpm]\npcrs = [1]\n",
+        "07".repeat(48)
+    );
+    let policy = PolicyFile::from_toml(&text).unwrap();
+    let azure = policy.azure;
+    assert_eq!(azure.pcrs, Some(vec![0, 4]));
+    assert_eq!(policy.tpm.pcrs, Some(vec![1]));
+    assert!(!azure.secure_boot && !azure.console);
+    assert!(azure.interactive_console && azure.vpci_devices && azure.user_data);
+    assert_eq!(azure.paravisor_minimum_guest_svn, 12);
+    assert_eq!(azure.paravisor_guest_policy, 0x3_0000);
+    for digests in [
+        azure.paravisor_id_key_digests,
+        azure.paravisor_measurements,
+        azure.paravisor_mrtds,
+    ] {
+        assert_eq!(digests.len(), 1);
+        assert_eq!(digests[0].0, [7; 48]);
+    }
+    for refused in [
+        "[azure]\nsecure_boot = false",
+        "[azure]\npcrs = [256]",
+        "[azure]\nparavisor-vmpl = 2",
+        "[azure]\nparavisor-mrtds = [\"07\"]",
+        "[tpm]\nnonce = false",
+    ] {
+        let text = format!("schema-version = 1\n{refused}");
+        assert!(PolicyFile::from_toml(&text).is_err(), "{refused}");
+    }
+}
