@@ -1,7 +1,9 @@
 //! `cloister verify`: appraises a live endpoint, or evidence in files, and prints every check.
 
+mod azure;
 mod evidence;
 mod snp;
+mod tpm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,6 +43,8 @@ struct Live {
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
     Snp(Box<snp::Args>),
+    Azure(Box<azure::Args>),
+    Tpm(Box<tpm::Args>),
 }
 
 /// What an endpoint is held against, for every verb that attests one.
@@ -61,6 +65,8 @@ pub(crate) struct Expected {
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     match (args.kind, args.live) {
         (Some(Kind::Snp(args)), _) => snp::run(&args, ctx),
+        (Some(Kind::Azure(args)), _) => azure::run(&args, ctx),
+        (Some(Kind::Tpm(args)), _) => tpm::run(&args, ctx),
         (None, Some(live)) => endpoint(&live, ctx),
         (None, None) => Err(CommandError::new(anyhow::anyhow!("nothing to verify"))
             .with_hint("name an address, or a kind of evidence: see `cloister verify --help`")),

@@ -33,6 +33,21 @@ impl At {
     }
 }
 
+/// Bytes that the verifier chose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Nonce(pub(super) Vec<u8>);
+
+/// Takes bytes in hex, or text behind `ascii:`.
+pub(super) fn nonce(text: &str) -> Result<Nonce, String> {
+    match text.strip_prefix("ascii:") {
+        Some(text) if text.is_ascii() => Ok(Nonce(text.as_bytes().to_vec())),
+        Some(_) => Err("text behind `ascii:` has other characters".to_owned()),
+        None => hex::decode(text)
+            .map(Nonce)
+            .map_err(|_| "wanted bytes in hex, or `ascii:TEXT`".to_owned()),
+    }
+}
+
 /// Takes a time of RFC 3339, from 1970 on.
 fn instant(text: &str) -> Result<u64, String> {
     let parsed = text.parse::<jiff::Timestamp>().ok();
