@@ -36,6 +36,7 @@ pub use yaml::YamlError;
 /// The names of the platforms, also in reference values.
 const ON_SNP: &str = "azure-snp";
 const ON_TDX: &str = "azure-tdx";
+
 /// What reference values must be for, by the hardware where that is known.
 fn demand(platforms: &'static [&'static str]) -> Demand {
     Demand {
