@@ -5,6 +5,7 @@ mod boot_log;
 mod error;
 mod explain;
 mod export;
+mod files;
 mod id_block;
 mod igvm;
 mod image;

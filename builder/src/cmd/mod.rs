@@ -1,5 +1,6 @@
 //! One file for each verb, and what they share: context, exit codes, errors as people read them.
 
+use std::io::{self, ErrorKind};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,6 +94,17 @@ pub(crate) trait Hinted: std::error::Error + Send + Sync + 'static {
     /// The next step for a person, without a full stop.
     fn hint(&self) -> Option<String> {
         None
+    }
+}
+
+/// What to do about a file that cannot be read.
+pub(crate) fn read_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound => "check the path; a relative one starts at the current directory",
+        ErrorKind::PermissionDenied => "run as a user who may read it",
+        ErrorKind::IsADirectory => "name a file, not a directory",
+        ErrorKind::NotADirectory => "name a directory, not a file",
+        _ => "copy it to an ordinary file, and name that",
     }
 }
 
