@@ -9,7 +9,7 @@
 //! Not covered: hard links, device nodes.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use thiserror::Error;
 
@@ -19,6 +19,10 @@ use crate::le::array_at;
 const WORKERS: u32 = 4;
 const MAGIC: &[u8; 6] = b"070701";
 const HEADER: usize = 110;
+/// Bytes that a name may have: Linux takes no longer path.
+const NAME_LIMIT: u64 = 4096 + 4;
+/// Bytes that an entry may have that is looked for.
+const FOUND_LIMIT: u64 = 1 << 20;
 const TRAILER: &str = "TRAILER!!!";
 
 /// One member of the archive.
@@ -231,6 +235,39 @@ pub(crate) fn list(bytes: &[u8]) -> Result<Vec<Listed<'_>>, NewcError> {
     }
 }
 
+/// Contents of the first entry with this path in an archive that is read only so far, in constant memory; `None` when there
+/// is none, it is larger than [`FOUND_LIMIT`], or what comes before it is no archive.
+pub(crate) fn find(mut archive: impl Read, path: &str) -> Option<Vec<u8>> {
+    loop {
+        let mut header = [0; HEADER];
+        archive.read_exact(&mut header).ok()?;
+        let field = |field| hex_field(&header, 0, field).ok().map(u64::from);
+        let (name_length, length) = (field(11)?, field(6)?);
+        let padded = (HEADER as u64 + name_length).next_multiple_of(4) - HEADER as u64;
+        let name = take(&mut archive, padded, NAME_LIMIT)?;
+        let name = name.get(..usize::try_from(name_length).ok()?)?;
+        let name = name.strip_suffix(b"\0").unwrap_or(name);
+        if header.get(..MAGIC.len()) != Some(MAGIC) || name == TRAILER.as_bytes() {
+            return None;
+        }
+        if name == path.as_bytes() {
+            return take(&mut archive, length, FOUND_LIMIT);
+        }
+        let data = archive.by_ref().take(length.next_multiple_of(4));
+        io::copy(&mut { data }, &mut io::sink()).ok()?;
+    }
+}
+
+/// Reads exactly `length` bytes, which must be no more than `most`.
+fn take(archive: &mut impl Read, length: u64, most: u64) -> Option<Vec<u8>> {
+    if length > most {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let read = archive.take(length).read_to_end(&mut bytes).ok()?;
+    (read as u64 == length).then_some(bytes)
+}
+
 fn hex_field(bytes: &[u8], at: usize, field: usize) -> Result<u32, NewcError> {
     let digits: [u8; 8] = array_at(bytes, at + 6 + field * 8).ok_or(NewcError::Truncated(at))?;
     let text = std::str::from_utf8(&digits)
@@ -286,6 +323,37 @@ mod tests {
                 .all(|entry| (entry.uid, entry.gid, entry.mtime) == (0, 0, 1_763_000_000))
         );
         assert_eq!(bytes.len() % 512, 0);
+    }
+
+    #[test]
+    fn find_reads_no_further_than_it_must() {
+        let bytes = archive(&members(), 0).unwrap();
+        let found = |bytes: &[u8], path: &str| find(bytes, path);
+        let wanted = Some(b"cloister-guest 1\n".to_vec());
+        assert_eq!(found(&bytes, "cloister/guest.conf"), wanted);
+        assert_eq!(found(&bytes, "init"), Some(b"\x7fELF".to_vec()));
+        assert_eq!(found(&bytes, "cloister"), Some(Vec::new()));
+        assert_eq!(found(&bytes, "other"), None);
+        let entry = list(&bytes).unwrap()[1].bytes;
+        let end = entry.as_ptr() as usize - bytes.as_ptr() as usize + entry.len();
+        assert_eq!(found(&bytes[..end], "cloister/guest.conf"), wanted);
+        for cut in 0..end {
+            assert_eq!(found(&bytes[..cut], "cloister/guest.conf"), None, "{cut}");
+        }
+        let mut other = bytes.clone();
+        other[5] = b'2';
+        assert_eq!(found(&other, "cloister/guest.conf"), None);
+    }
+
+    #[test]
+    fn find_takes_no_entry_that_is_too_large() {
+        let size = usize::try_from(FOUND_LIMIT).unwrap();
+        let of = |bytes: &[u8]| {
+            let members = [("file".to_owned(), Member::File { mode: 0o644, bytes })].into();
+            find(archive(&members, 0).unwrap().as_slice(), "file").map(|found| found.len())
+        };
+        let bytes = vec![1; size + 1];
+        assert_eq!((of(&bytes[..size]), of(&bytes)), (Some(size), None));
     }
 
     #[test]

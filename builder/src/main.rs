@@ -3,11 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread::available_parallelism;
 
 use clap::{Parser, Subcommand};
 
-use crate::cmd::{CommandError, Context, StoreContext};
+use crate::cmd::{CommandError, Context, Deferred, StoreContext};
 
 mod client;
 mod cmd;
@@ -52,21 +51,24 @@ mod uki;
 mod verity;
 mod wheel;
 
+/// Heading of the options that every verb has.
+const GLOBAL: &str = "Options of every verb";
+
 /// Reproducible confidential-VM images, and what hardware will measure when they boot
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 struct Cli {
     /// Directory of the content-addressed store [default: `cloister/store` in the user's cache directory]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     store: Option<PathBuf>,
     /// Print results as JSON on stdout
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
     /// Print no progress
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     quiet: bool,
     /// Threads to work with; never changes a byte of output [default: one for each core]
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", help_heading = GLOBAL)]
     jobs: Option<NonZeroUsize>,
     #[command(subcommand)]
     verb: Verb,
@@ -74,17 +76,28 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Lock(cmd::lock::Args),
-    Fetch(cmd::fetch::Args),
-    Build(cmd::build::Args),
-    Measure(cmd::measure::Args),
-    Inspect(cmd::inspect::Args),
-    Verify(cmd::verify::Args),
-    Diff(cmd::diff::Args),
-    Reproduce(cmd::reproduce::Args),
-    Boot(cmd::boot::Args),
-    Connect(cmd::connect::Args),
-    Store(cmd::store::Args),
+    /// Resolve and pin every input of a recipe in `recipe.lock`
+    Lock(Deferred<cmd::lock::Args>),
+    /// Fill the store with everything a lock names
+    Fetch(Deferred<cmd::fetch::Args>),
+    /// Build image files and reference values from a locked recipe
+    Build(Deferred<cmd::build::Args>),
+    /// Compute what hardware will report
+    Measure(Deferred<cmd::measure::Args>),
+    /// Say what a file is: image, disk, evidence, certificate, event log, firmware, lock, ...
+    Inspect(Deferred<cmd::inspect::Args>),
+    /// Compare a running guest's evidence with `measurements/`, or judge evidence in files
+    Verify(Deferred<cmd::verify::Args>),
+    /// Say why two builds, images or reference values differ, down to the changed file and package
+    Diff(Deferred<cmd::diff::Args>),
+    /// Build twice in environments that differ, and compare with the committed measurements
+    Reproduce(Deferred<cmd::reproduce::Args>),
+    /// Boot a built image in QEMU with a software TPM; ends with the guest
+    Boot(Deferred<cmd::boot::Args>),
+    /// Serve a verified guest at `http://127.0.0.1:PORT/v1`
+    Connect(Deferred<cmd::connect::Args>),
+    /// Look after the content-addressed store
+    Store(Deferred<cmd::store::Args>),
 }
 
 fn main() -> ExitCode {
@@ -98,10 +111,7 @@ fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let ctx = Context {
         progress: progress::Progress::new(cli.quiet),
         json: cli.json,
-        jobs: cli
-            .jobs
-            .or_else(|| available_parallelism().ok())
-            .unwrap_or(NonZeroUsize::MIN),
+        jobs: cli.jobs,
     };
     let place = cli.store;
     let stocked = |ctx| -> Result<StoreContext, CommandError> {
@@ -109,17 +119,17 @@ fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Ok(StoreContext::new(ctx, store::Store::open(&dir)?))
     };
     match cli.verb {
-        Verb::Lock(args) => cmd::lock::run(args, &stocked(ctx)?),
-        Verb::Fetch(args) => cmd::fetch::run(args, &stocked(ctx)?),
-        Verb::Build(args) => cmd::build::run(args, &stocked(ctx)?),
-        Verb::Measure(args) => cmd::measure::run(args, &ctx),
-        Verb::Inspect(args) => cmd::inspect::run(args, &ctx),
-        Verb::Verify(args) => cmd::verify::run(args, &ctx),
-        Verb::Diff(args) => cmd::diff::run(args, &ctx),
-        Verb::Reproduce(args) => cmd::reproduce::run(args, &stocked(ctx)?),
-        Verb::Boot(args) => cmd::boot::run(args, &ctx),
-        Verb::Connect(args) => cmd::connect::run(args, &ctx),
-        Verb::Store(args) => cmd::store::run(args, &stocked(ctx)?),
+        Verb::Lock(Deferred(args)) => cmd::lock::run(args, &stocked(ctx)?),
+        Verb::Fetch(Deferred(args)) => cmd::fetch::run(args, &stocked(ctx)?),
+        Verb::Build(Deferred(args)) => cmd::build::run(args, &stocked(ctx)?),
+        Verb::Measure(Deferred(args)) => cmd::measure::run(args, &ctx),
+        Verb::Inspect(Deferred(args)) => cmd::inspect::run(args, &ctx),
+        Verb::Verify(Deferred(args)) => cmd::verify::run(args, &ctx),
+        Verb::Diff(Deferred(args)) => cmd::diff::run(args, &ctx),
+        Verb::Reproduce(Deferred(args)) => cmd::reproduce::run(args, &stocked(ctx)?),
+        Verb::Boot(Deferred(args)) => cmd::boot::run(args, &ctx),
+        Verb::Connect(Deferred(args)) => cmd::connect::run(args, &ctx),
+        Verb::Store(Deferred(args)) => cmd::store::run(args, &stocked(ctx)?),
     }
 }
 
@@ -144,4 +154,37 @@ fn default_store() -> Result<PathBuf, CommandError> {
             ))
             .with_hint("name the store with `--store DIR`")
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, CommandFactory as _};
+
+    use super::*;
+
+    /// Names and descriptions of the verbs of `command`, as they are listed before the options of any are built.
+    fn listed(command: &Command) -> Vec<(String, String)> {
+        let about = |verb: &Command| verb.get_about().map(ToString::to_string);
+        let verbs = command.get_subcommands();
+        verbs
+            .map(|verb| (verb.get_name().to_owned(), about(verb).unwrap_or_default()))
+            .collect()
+    }
+
+    #[test]
+    fn every_verb_is_listed_as_it_describes_itself() {
+        let measure = cmd::measure::Args::augment_args(Command::new("measure"));
+        let mut verbs = 0;
+        for mut command in [Cli::command(), measure] {
+            let before = listed(&command);
+            command.build();
+            for (before, after) in before.iter().zip(listed(&command)) {
+                assert_eq!(*before, after);
+                assert!(!after.1.is_empty(), "{after:?}");
+                verbs += 1;
+            }
+        }
+        assert_eq!(verbs, 22);
+        Cli::command().debug_assert();
+    }
 }

@@ -5,6 +5,7 @@
 //! | [`cli`] | every verb says what it does; exit codes |
 //! | [`bad_input`] | mistakes get a clear error and change nothing |
 //! | [`reproducible`] | builds in environments that differ give the same bytes; a planted difference is named |
+//! | [`measure_input`] | the wrong file or number gets `measure` to say what to do, soon and in little memory |
 //! | [`measure_logs`] | a recorded log gives the registers of its TPM; exit codes of `measure replay` and `diff` |
 //! | [`measure_oracle`] | launch digests and ID blocks equal those of an independent implementation |
 //! | [`enforcement`] | firmware that would boot any kernel is refused |
@@ -35,6 +36,8 @@ mod guest;
 mod images;
 #[cfg(test)]
 mod impostor;
+#[cfg(test)]
+mod measure_input;
 #[cfg(test)]
 mod measure_logs;
 #[cfg(test)]

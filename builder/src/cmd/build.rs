@@ -39,7 +39,7 @@ pub(crate) struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandError> {
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(ctx.jobs.get());
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(ctx.jobs().get());
     threads
         .build_global()
         .context("threads could not be started")?;

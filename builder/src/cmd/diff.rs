@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::{CommandError, Context, Hinted};
+use super::{CommandError, Context, Hinted, read_hint};
 use crate::difference::{self, Change, DifferenceError};
 
 /// Say why two builds, images or reference values differ, down to the changed file and package
@@ -22,12 +22,15 @@ pub(crate) struct Args {
 
 impl Hinted for DifferenceError {
     fn hint(&self) -> Option<String> {
-        match self {
+        let hint = match self {
             Self::Read { path, .. } if path.ends_with(crate::output::MANIFEST) => {
-                Some("an output directory of `cloister build` has a manifest".to_owned())
+                "an output directory of `cloister build` has a manifest"
             }
-            _ => None,
-        }
+            Self::Read { source, .. } => read_hint(source),
+            Self::Json { .. } => "build the image again",
+            Self::Kinds { .. } => "name two directories, or two files",
+        };
+        Some(hint.to_owned())
     }
 }
 

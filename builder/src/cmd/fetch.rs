@@ -95,7 +95,7 @@ fn bring(
     }
     let bytes = missing.iter().filter_map(|item| item.size).sum();
     let task = ctx.progress.task("fetch", bytes);
-    let came = locking.fetcher.all(&missing, ctx.jobs, &task)?;
+    let came = locking.fetcher.all(&missing, ctx.jobs(), &task)?;
     let moved = came.iter().map(moved).sum();
     task.done(&format!("{} contents, {}", came.len(), size(moved)));
     Ok(came)

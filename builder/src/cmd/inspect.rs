@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::{CommandError, Context};
+use super::{CommandError, Context, read_hint};
 
 /// Say what a file is: image, disk, evidence, certificate, event log, firmware, lock, ...
 #[derive(Debug, clap::Args)]
@@ -21,9 +21,12 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     let mut reports = Vec::new();
     for path in &args.files {
         let name = path.display();
-        let file = File::open(path).with_context(|| format!("`{name}` could not be read"))?;
-        let report =
-            crate::inspect::inspect(file).with_context(|| format!("`{name}` could not be read"))?;
+        let report = File::open(path).and_then(crate::inspect::inspect);
+        let report = report.map_err(|source| {
+            let hint = read_hint(&source);
+            let error = anyhow::Error::new(source).context(format!("`{name}` could not be read"));
+            CommandError::new(error).with_hint(hint)
+        })?;
         let Some(report) = report else {
             let error = anyhow::anyhow!("`{name}` is no kind of file that Cloister knows");
             return Err(CommandError::new(error).with_hint(

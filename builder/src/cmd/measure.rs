@@ -5,6 +5,7 @@ mod boot_log;
 mod error;
 mod explain;
 mod export;
+mod files;
 mod id_block;
 mod igvm;
 mod image;
@@ -23,9 +24,12 @@ use cloister_measure::Bank;
 use cloister_measure::transcript::Transcript;
 
 use self::error::MeasureError;
-use super::{CommandError, Context};
+use super::{CommandError, Context, Deferred};
 
 /// Compute what hardware will report
+///
+/// Nothing is asked of hardware: values come from files or their hashes. Exit codes: 0 done, 1 difference, refusal or no match,
+/// 2 could not run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -34,33 +38,44 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    Snp(snp::Args),
-    IdBlock(id_block::Args),
-    Tdx(tdx::Args),
-    Igvm(igvm::Args),
-    Azure(azure::Args),
-    Uki(uki::Args),
-    Pe(pe::Args),
-    Image(image::Args),
-    Replay(replay::Args),
-    Explain(explain::Args),
-    Export(export::Args),
+    /// Compute the SEV-SNP launch digest of a guest on QEMU or a cloud
+    Snp(Deferred<snp::Args>),
+    /// Make the ID block and ID authentication information of an SEV-SNP guest, as QEMU takes them
+    IdBlock(Deferred<id_block::Args>),
+    /// Compute MRTD of a TDX firmware, and the registers of a direct boot on QEMU
+    Tdx(Deferred<tdx::Args>),
+    /// Compute the SEV-SNP launch digest of an IGVM file
+    Igvm(Deferred<igvm::Args>),
+    /// Show what an Azure HCL report says, and whose each value is
+    Azure(Deferred<azure::Args>),
+    /// Compute PCR 4, 5, 8, 9, 11 to 15 and RTMR1, RTMR2 of a UKI that firmware boots from disk
+    Uki(Deferred<uki::Args>),
+    /// Compute the Authenticode digests of a PE image, which firmware extends PCR 4 or RTMR1 with
+    Pe(Deferred<pe::Args>),
+    /// Compute the values of a built image again and compare them with its `measurements/`
+    Image(Deferred<image::Args>),
+    /// Compute the registers that a TCG2 or CCEL event log leads to, in every bank
+    Replay(Deferred<replay::Args>),
+    /// Say which vCPUs, features, host and command line give an SEV-SNP launch digest
+    Explain(Deferred<explain::Args>),
+    /// Write reference values as an unsigned CoRIM
+    Export(Deferred<export::Args>),
 }
 
 /// Runs the verb.
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     match args.what {
-        What::Snp(args) => snp::run(&args, ctx),
-        What::IdBlock(args) => id_block::run(&args, ctx),
-        What::Tdx(args) => tdx::run(&args, ctx),
-        What::Igvm(args) => igvm::run(&args, ctx),
-        What::Azure(args) => azure::run(&args, ctx),
-        What::Uki(args) => uki::run(&args, ctx),
-        What::Image(args) => image::run(&args, ctx),
-        What::Pe(args) => pe::run(&args, ctx),
-        What::Replay(args) => replay::run(&args, ctx),
-        What::Explain(args) => explain::run(&args, ctx),
-        What::Export(args) => export::run(&args, ctx),
+        What::Snp(Deferred(args)) => snp::run(&args, ctx),
+        What::IdBlock(Deferred(args)) => id_block::run(&args, ctx),
+        What::Tdx(Deferred(args)) => tdx::run(&args, ctx),
+        What::Igvm(Deferred(args)) => igvm::run(&args, ctx),
+        What::Azure(Deferred(args)) => azure::run(&args, ctx),
+        What::Uki(Deferred(args)) => uki::run(&args, ctx),
+        What::Image(Deferred(args)) => image::run(&args, ctx),
+        What::Pe(Deferred(args)) => pe::run(&args, ctx),
+        What::Replay(Deferred(args)) => replay::run(&args, ctx),
+        What::Explain(Deferred(args)) => explain::run(&args, ctx),
+        What::Export(Deferred(args)) => export::run(&args, ctx),
     }
 }
 

@@ -1,8 +1,10 @@
 //! One file for each verb, and what they share: context, exit codes, errors as people read them.
 
+use std::io::{self, ErrorKind};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe, RecipeError};
@@ -12,6 +14,7 @@ mod ambient;
 pub(crate) mod boot;
 pub(crate) mod build;
 pub(crate) mod connect;
+mod deferred;
 pub(crate) mod diff;
 pub(crate) mod fetch;
 pub(crate) mod inspect;
@@ -20,6 +23,8 @@ pub(crate) mod measure;
 pub(crate) mod reproduce;
 pub(crate) mod store;
 pub(crate) mod verify;
+
+pub(crate) use deferred::Deferred;
 
 /// Exit code for a difference or a rejection.
 pub(crate) const DIFFERENT: u8 = 1;
@@ -36,8 +41,8 @@ pub(crate) struct Context {
     pub(crate) progress: Progress,
     /// Whether results go to stdout as JSON.
     pub(crate) json: bool,
-    /// How many threads may work; never changes a byte of output.
-    pub(crate) jobs: NonZeroUsize,
+    /// How many threads may work, if somebody said; never changes a byte of output.
+    pub(crate) jobs: Option<NonZeroUsize>,
 }
 
 /// What the verbs are given that use the store; the others neither open nor make it.
@@ -65,6 +70,13 @@ impl std::ops::Deref for StoreContext {
 }
 
 impl Context {
+    /// How many threads may work: as many as were asked for, or one for each processor.
+    pub(crate) fn jobs(&self) -> NonZeroUsize {
+        let processors = || available_parallelism().ok();
+        let jobs = self.jobs.or_else(processors);
+        jobs.unwrap_or(NonZeroUsize::MIN)
+    }
+
     /// Finds and reads a recipe, and names its directory: `argument` is a name under `recipes/` (here or in a directory
     /// above), a directory, or the path of a recipe file.
     pub(crate) fn recipe(&self, argument: &str) -> Result<(Recipe, PathBuf), RecipeError> {
@@ -82,6 +94,17 @@ pub(crate) trait Hinted: std::error::Error + Send + Sync + 'static {
     /// The next step for a person, without a full stop.
     fn hint(&self) -> Option<String> {
         None
+    }
+}
+
+/// What to do about a file that cannot be read.
+pub(crate) fn read_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound => "check the path; a relative one starts at the current directory",
+        ErrorKind::PermissionDenied => "run as a user who may read it",
+        ErrorKind::IsADirectory => "name a file, not a directory",
+        ErrorKind::NotADirectory => "name a directory, not a file",
+        _ => "copy it to an ordinary file, and name that",
     }
 }
 

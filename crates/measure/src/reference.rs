@@ -182,7 +182,9 @@ pub enum ReferenceError {
     #[error("`launch-digests` and `launch-policy` must both be there or both be absent")]
     LaunchPolicy,
     /// Nothing in the file depends on the image.
-    #[error("reference values pin no register of class `image` and no launch digest")]
+    #[error(
+        "reference values pin no register of class `image` that is not zero, and no launch digest"
+    )]
     PinsNothing,
 }
 
@@ -250,7 +252,11 @@ impl ReferenceValues {
             check_bank(name, digest, Bank::Sha256)?;
         }
         self.check_launch()?;
-        let pins = |register: &Register| register.class == Class::Image;
+        // A register that stays zero says what was absent, and that of every image.
+        let absent = Digest::zero(self.bank);
+        let pins = |register: &Register| {
+            register.class == Class::Image && !register.values.contains(&absent)
+        };
         if self.launch_digests.is_empty() && !self.registers.values().any(pins) {
             return Err(ReferenceError::PinsNothing);
         }

@@ -149,7 +149,7 @@ fn guest_beside_tree(
 ) -> Result<(Vec<u8>, Built), CommandError> {
     let options = Options {
         environment: &plan.environment,
-        jobs: ctx.jobs,
+        jobs: ctx.jobs(),
         epoch: plan.lock.epoch,
         cache: plan.cache,
     };

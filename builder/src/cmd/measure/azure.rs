@@ -7,14 +7,23 @@ use cloister_measure::azure::{HclError, HclReport, SnpFacts, TdxFacts, TeeReport
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::error::read;
+use super::files::read;
 use super::{print, print_json};
 use crate::cmd::{CommandError, Context, Hinted};
+
+/// Shown below the options.
+const EXAMPLES: &str = "\
+Examples:
+  # on the VM, and then anywhere
+  tpm2_nvread -C o 0x01400001 > report
+  cloister measure azure --evidence report
+";
 
 /// Show what an Azure HCL report says, and whose each value is
 ///
 /// Checks that REPORT_DATA is the hash of the claims; the signature of the hardware is not checked here.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// Contents of vTPM NV index `0x01400001`
     #[arg(long, value_name = "FILE")]
@@ -31,16 +40,10 @@ struct ReportError {
 impl Hinted for ReportError {
     fn hint(&self) -> Option<String> {
         let hint = match self.source {
-            HclError::Field {
-                what: "signature", ..
-            }
-            | HclError::Truncated { .. } => {
-                "on the VM, `tpm2_nvread -C o 0x01400001` writes the report"
-            }
             HclError::NotBound { .. } => {
                 "the claims were changed, or the report is of another moment"
             }
-            _ => return None,
+            _ => "on the VM, `tpm2_nvread -C o 0x01400001` writes the report",
         };
         Some(hint.to_owned())
     }

@@ -14,28 +14,19 @@ use crate::initrd;
 const CONFIGURATION: &str = "cloister/guest.conf";
 /// What the guest logs for the model: it lies in the root image, there is no other place.
 const MODEL: &str = "root";
-/// Bytes that an initrd may unpack to.
+/// Bytes of an unpacked initrd that are searched, one after the other.
 const UNPACKED_LIMIT: u64 = 1 << 30;
 
 /// Predicts PCR 15 in `bank` from a zstd-compressed initrd; `None` for one that is not Cloister's. PID 1 has the TPM hash each
 /// event for each of its banks.
 pub(super) fn pcr15(compressed: &[u8], bank: Bank) -> Option<Extension> {
-    let mut archive = Vec::new();
-    let decoder = zstd::Decoder::new(compressed).ok()?;
-    decoder
-        .take(UNPACKED_LIMIT)
-        .read_to_end(&mut archive)
-        .ok()?;
-    let entries = initrd::list(&archive).ok()?;
-    let bytes = entries
-        .iter()
-        .find(|entry| entry.path == CONFIGURATION)?
-        .bytes;
-    let gpu = match GuestConfiguration::parse(bytes).ok()?.gpu {
+    let archive = zstd::Decoder::new(compressed).ok()?;
+    let bytes = initrd::find(archive.take(UNPACKED_LIMIT), CONFIGURATION)?;
+    let gpu = match GuestConfiguration::parse(&bytes).ok()?.gpu {
         GpuPolicy::None => "none",
     };
     let mut pcr = Extension::new(Register::Pcr(15), bank);
-    for event in boot_events(bytes, gpu, MODEL).ok()? {
+    for event in boot_events(&bytes, gpu, MODEL).ok()? {
         pcr.measure(&event.framed(), event.name(), "guest configuration");
     }
     Some(pcr)

@@ -1,8 +1,6 @@
-//! Errors of `cloister measure`, and reading its files.
+//! Errors of `cloister measure`.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cloister_measure::eventlog::EventLogError;
 use cloister_measure::gpt::GptError;
@@ -12,16 +10,10 @@ use cloister_measure::snp::{
     EnforcementError, LaunchError, OvmfError, UnknownHost, UnknownVcpuModel,
 };
 use cloister_measure::uki::UkiError;
-use ring::digest::{Context, SHA256};
 use thiserror::Error;
 
-use crate::cmd::Hinted;
+use crate::cmd::{Hinted, read_hint};
 use crate::corim::CorimError;
-
-/// Bytes read at once when a file is only hashed.
-const CHUNK: usize = 64 << 10;
-/// Largest file that is read whole: firmware is not larger.
-const MOST: u64 = 64 << 20;
 
 /// Why something could not be measured.
 #[derive(Debug, Error)]
@@ -40,10 +32,12 @@ pub(super) enum MeasureError {
     Write { source: std::io::Error },
     #[error("cannot measure firmware `{}`", path.display())]
     Firmware { path: PathBuf, source: OvmfError },
-    #[error("`{}` has more than {MOST} bytes", path.display())]
-    Large { path: PathBuf },
+    #[error("`{}` has more than {most} bytes", path.display())]
+    Large { path: PathBuf, most: u64 },
     #[error("command line `{}` has a NUL at byte {offset}, where every kernel would end it", path.display())]
     Nul { path: PathBuf, offset: usize },
+    #[error("the kernel is empty, and nothing boots it")]
+    EmptyKernel,
     #[error("firmware `{}` cannot be trusted with a measured kernel", path.display())]
     Enforcement {
         path: PathBuf,
@@ -93,147 +87,75 @@ pub(super) enum MeasureError {
 impl Hinted for MeasureError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            MeasureError::Launch {
-                source: LaunchError::NoKernelHashes | LaunchError::HashTableElsewhere { .. },
-                ..
-            } => "use the `AmdSev` build of OVMF, or boot a UKI from disk and leave `--kernel` out",
+            MeasureError::Read { source, .. } => return Some(read_hint(source).to_owned()),
+            MeasureError::Create { .. }
+            | MeasureError::Output { .. }
+            | MeasureError::Write { .. } => "choose a place that can be written and has room",
+            MeasureError::Large { .. } => {
+                "name the right file: the formats that are read here allow for no more"
+            }
+            MeasureError::Nul { .. } => {
+                "write the line without it, for example with `printf %s LINE > FILE`"
+            }
+            MeasureError::EmptyKernel => "name the kernel that QEMU is given with `-kernel`",
+            MeasureError::Firmware { source, .. } => firmware_hint(source),
+            MeasureError::Launch { source, .. } => launch_hint(source),
             MeasureError::Enforcement { .. } => {
                 "use the `AmdSev` build of OVMF, such as Debian's `ovmf-amdsev`, or boot a UKI from disk and leave `--kernel` out"
             }
-            MeasureError::Launch {
-                source: LaunchError::NoApReset { .. },
-                ..
-            } => "use `--vcpus 1`, or firmware with an AP reset entry",
-            MeasureError::Firmware {
-                source: OvmfError::NoTable,
-                ..
-            } => "name the whole firmware, for example `OVMF.amdsev.fd`, not a variable store",
-            MeasureError::Firmware {
-                source: OvmfError::NoSevMetadata,
-                ..
-            } => "use a build of OVMF with SEV-SNP support, such as `AmdSev`",
             MeasureError::Uki {
                 source: UkiError::Stub { .. },
                 ..
             } => "lock a systemd stub of a version that `cloister measure` models",
+            MeasureError::Uki { .. } => {
+                "name a UKI, for example `uki.efi` of `cloister build`; for other programs there is `cloister measure pe`"
+            }
+            MeasureError::Pe { .. } => "name a UKI, a kernel or a boot loader for 64-bit UEFI",
+            MeasureError::Disk { .. } => {
+                "name the whole disk with its GPT, for example `disk.raw` of `cloister build`"
+            }
             MeasureError::Refused { .. } => {
                 "without `--strict` the registers are computed all the same"
             }
             MeasureError::NoMatch { .. } => {
                 "tried were 1 to 256 vCPUs, every model, host and white space; compare firmware, kernel and initrd"
             }
+            MeasureError::Log { .. } => {
+                "copy a log whole, for example `/sys/kernel/security/tpm0/binary_bios_measurements`"
+            }
+            MeasureError::Reference { .. } | MeasureError::Corim { .. } => {
+                "name a file that `cloister build` wrote, such as `measurements/RECIPE/PLATFORM.json`"
+            }
             MeasureError::NoMeasurements { .. } => "name the directory that `cloister build` wrote",
-            _ => return None,
+            MeasureError::Host(_) => {
+                "name the host that launches the guest, or leave `--host-profile` out"
+            }
+            MeasureError::Model(_) => {
+                "give the model of QEMU's `-cpu`, or the signature of another by `--vcpu-signature`"
+            }
         };
         Some(hint.to_owned())
     }
 }
 
-/// Reads a whole file.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, MeasureError> {
-    std::fs::read(path).map_err(|source| MeasureError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Reads a whole file that must not be larger than firmware can be.
-pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, MeasureError> {
-    let failed = |source| MeasureError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    let length = file
-        .take(MOST + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    match length as u64 > MOST {
-        true => Err(MeasureError::Large {
-            path: path.to_owned(),
-        }),
-        false => Ok(bytes),
-    }
-}
-
-/// Hashes a file of any size in constant memory, with the SHA-256 that is fastest on every CPU here: a launch is measured
-/// in hardly more time than its initrd takes to hash.
-pub(super) fn hash(path: &Path) -> Result<[u8; 32], MeasureError> {
-    let failed = |source| MeasureError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let mut file = File::open(path).map_err(failed)?;
-    let mut chunk = vec![0; CHUNK];
-    let mut hasher = Context::new(&SHA256);
-    loop {
-        let length = match file.read(&mut chunk) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            length => length.map_err(failed)?,
-        };
-        match chunk.get(..length) {
-            None | Some([]) => break,
-            Some(bytes) => hasher.update(bytes),
+/// What to do about firmware that has no launch.
+fn firmware_hint(error: &OvmfError) -> &'static str {
+    match error {
+        OvmfError::Size { .. } | OvmfError::NoTable => {
+            "name the whole firmware, for example `OVMF.amdsev.fd`, not a variable store"
         }
+        OvmfError::NoSevMetadata => "use a build of OVMF with SEV-SNP support, such as `AmdSev`",
+        _ => "use firmware as its maker publishes it: this file is damaged",
     }
-    let mut hash = [0; 32];
-    for (to, from) in hash.iter_mut().zip(hasher.finish().as_ref()) {
-        *to = *from;
-    }
-    Ok(hash)
 }
 
-/// Lists the files of a directory with the given extension, sorted; none when there is no directory.
-#[expect(clippy::disallowed_methods, reason = "the names are sorted here")]
-pub(super) fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, MeasureError> {
-    let failed = |source| MeasureError::Read {
-        path: directory.to_owned(),
-        source,
-    };
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed));
-    let mut paths = paths.collect::<Result<Vec<_>, _>>()?;
-    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
-    paths.sort();
-    Ok(paths)
-}
-
-#[cfg(test)]
-mod tests {
-    use sha2::{Digest as _, Sha256};
-
-    use super::*;
-
-    #[test]
-    fn hash_of_a_file_larger_than_a_chunk_is_that_of_its_bytes() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("initrd");
-        let bytes: Vec<u8> = (0..=250).cycle().take(CHUNK * 2 + 17).collect();
-        std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(
-            hash(&path).unwrap(),
-            <[u8; 32]>::from(Sha256::digest(&bytes))
-        );
-    }
-
-    #[test]
-    fn read_names_the_missing_file() {
-        let error = hash(Path::new("/nonexistent/initrd")).unwrap_err();
-        assert_eq!(error.to_string(), "cannot read `/nonexistent/initrd`");
-    }
-
-    #[test]
-    fn files_are_sorted_and_chosen_by_extension() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["b.json", "a.json", "c.txt"] {
-            std::fs::write(dir.path().join(name), "").unwrap();
+/// What to do about inputs that have no launch digest.
+fn launch_hint(error: &LaunchError) -> &'static str {
+    match error {
+        LaunchError::NoKernelHashes | LaunchError::HashTableElsewhere { .. } => {
+            "use the `AmdSev` build of OVMF, or boot a UKI from disk and leave `--kernel` out"
         }
-        let wanted = ["a.json", "b.json"].map(|name| dir.path().join(name));
-        assert_eq!(files(dir.path(), "json").unwrap(), wanted);
-        assert!(files(&dir.path().join("none"), "json").unwrap().is_empty());
+        LaunchError::NoApReset { .. } => "use `--vcpus 1`, or firmware with an AP reset entry",
+        _ => "give the number of QEMU's `-smp`",
     }
 }

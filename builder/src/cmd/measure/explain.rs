@@ -12,10 +12,18 @@ use super::numbers::launch_digest;
 use super::{print, print_json};
 use crate::cmd::{CommandError, Context, DIFFERENT};
 
+/// Shown below the options.
+const EXAMPLES: &str = "\
+Examples:
+  cloister measure explain --digest HEX --firmware OVMF.amdsev.fd --kernel vmlinuz \\
+      --initrd initrd --cmdline 'console=ttyS0'
+";
+
 /// Say which vCPUs, features, host and command line give an SEV-SNP launch digest
 ///
 /// Firmware, kernel and initrd are taken as given. Ends with exit code 1 when nothing matches.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// The launch digest of the report, 96 hex digits
     #[arg(long, value_name = "HEX", value_parser = launch_digest)]

@@ -1,11 +1,14 @@
 //! `cloister measure export`: reference values in the format of other verifiers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cloister_measure::reference::ReferenceValues;
+use serde_json::{Value, json};
 
-use super::error::{MeasureError, read};
+use super::error::MeasureError;
+use super::files::read;
+use super::print_json;
 use crate::cmd::{CommandError, Context};
 use crate::corim;
 
@@ -36,8 +39,27 @@ pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         path: args.corim.clone(),
         source,
     })?;
+    if ctx.json {
+        print_json(&as_json(&args.corim, bytes.len()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (file, size) = (args.corim.display(), bytes.len());
     ctx.progress
         .say(&format!("`{file}`: {size} bytes, not signed"));
     Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(file: &Path, bytes: usize) -> Value {
+    json!({"bytes": bytes, "file": file.display().to_string()})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_as_documented() {
+        let document = as_json(Path::new("demo.corim"), 512);
+        insta::assert_snapshot!(document, @r#"{"bytes":512,"file":"demo.corim"}"#);
+    }
 }

@@ -9,7 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use cloister_measure::snp::{GuestPolicy, IdAuth, IdBlock, LaunchDigest};
 use serde_json::{Value, json};
 
-use super::error::{MeasureError, read_small};
+use super::error::MeasureError;
+use super::files::read;
 use super::numbers::{launch_digest, number32};
 use super::{print, print_json};
 use crate::cmd::{CommandError, Context};
@@ -18,11 +19,22 @@ mod keys;
 
 use keys::{KeyError, Signed};
 
+/// Shown below the options.
+const EXAMPLES: &str = "\
+Examples:
+  cloister measure snp ... | cloister measure id-block --id-key id.pem
+  # signed elsewhere
+  cloister measure id-block --digest HEX --public-key id.pub --out DIR
+  openssl dgst -sha384 -sign id.pem -out sig DIR/id-block.bin
+  cloister measure id-block --digest HEX --public-key id.pub --signature sig --out DIR
+";
+
 /// Make the ID block and ID authentication information of an SEV-SNP guest, as QEMU takes them
 ///
 /// With `--id-key` it is signed here. Without keys the 96 bytes to be signed come out; their signature comes back with
 /// `--signature` and `--public-key`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// Launch digest of the guest [default: the one line on stdin]
     #[arg(long, value_name = "HEX", value_parser = launch_digest)]

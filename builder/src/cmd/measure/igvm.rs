@@ -7,7 +7,7 @@ use cloister_measure::igvm::{IdBlock, Igvm, IgvmError, ZeroPages};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::error::read;
+use super::files::{Format, read_large};
 use super::{explained, print, print_json};
 use crate::cmd::{CommandError, Context, Hinted};
 
@@ -16,7 +16,7 @@ use crate::cmd::{CommandError, Context, Hinted};
 /// The digest is printed under both rules for pages without data: which one holds depends on the host.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The file
+    /// The IGVM file
     #[arg(value_name = "FILE")]
     igvm: PathBuf,
     /// Explain each digest step by step
@@ -38,7 +38,7 @@ impl Hinted for FileError {
             IgvmError::Fixed { what: "magic", .. } => {
                 "for OVMF without IGVM, use `cloister measure snp`"
             }
-            _ => return None,
+            _ => "name an IGVM file for SEV-SNP as its maker publishes it",
         };
         Some(hint.to_owned())
     }
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         path: args.igvm.clone(),
         source,
     };
-    let igvm = Igvm::parse(&read(&args.igvm)?).map_err(failed)?;
+    let igvm = Igvm::parse(&read_large(&args.igvm, Format::IGVM)?).map_err(failed)?;
     let (findings, block) = (findings(&igvm), id_block(&igvm));
     if ctx.json {
         print_json(&as_json(args, &igvm, &findings, block.as_ref()))?;

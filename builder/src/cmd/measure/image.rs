@@ -10,7 +10,8 @@ use cloister_measure::snp::{
 };
 use serde_json::{Value, json};
 
-use super::error::{MeasureError, files, hash, read};
+use super::error::MeasureError;
+use super::files::{Format, list, read, read_large, sha256};
 use super::{boot_log, launch, print, print_json, uki};
 use crate::cmd::{CommandError, Context, DIFFERENT};
 
@@ -49,7 +50,7 @@ impl Row {
 pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     let mut references = args.expect.clone();
     if references.is_empty() {
-        references = files(&args.image.join("measurements"), "json")?;
+        references = list(&args.image.join("measurements"), "json")?;
     }
     if references.is_empty() {
         return Err(MeasureError::NoMeasurements {
@@ -96,11 +97,14 @@ fn registers(image: &Path, values: &ReferenceValues) -> Result<Vec<Row>, Measure
         .any(|register| register.class == Class::Image)
     {
         let path = image.join("uki.efi");
-        let prediction = uki::predicted(&path, &read(&path)?, values.bank)?;
+        let prediction = uki::predicted(&path, &read_large(&path, Format::PE)?, values.bank)?;
         let named =
             |(index, value): (u32, cloister_measure::Digest)| (format!("pcr{index}"), value);
         computed = prediction.pcrs.into_iter().map(named).collect();
-        let log = boot_log::pcr15(&read(&image.join("initrd"))?, values.bank);
+        let log = boot_log::pcr15(
+            &read_large(&image.join("initrd"), Format::ZSTD)?,
+            values.bank,
+        );
         computed.extend(log.map(|log| ("pcr15".to_owned(), log.value())));
     }
     let row = |(name, register): (&String, &cloister_measure::reference::Register)| Row {
@@ -118,13 +122,13 @@ fn launches(
     policy: &LaunchPolicy,
 ) -> Result<Vec<Row>, MeasureError> {
     let host = HostProfile::named(&policy.host)?;
-    let firmware = files(&image.join("firmware"), "fd")?.into_iter().next();
+    let firmware = list(&image.join("firmware"), "fd")?.into_iter().next();
     let path = firmware.unwrap_or_else(|| image.join("firmware/OVMF.amdsev.fd"));
     let firmware = launch::verifying_firmware(&path)?;
     let command_line = read(&image.join("cmdline"))?;
     let command_line = command_line.strip_suffix(b"\n").unwrap_or(&command_line);
-    let initrd = hash(&image.join("initrd"))?;
-    let kernel = KernelHashes::new(hash(&image.join("kernel"))?, Some(initrd), command_line);
+    let initrd = sha256(&image.join("initrd"))?;
+    let kernel = KernelHashes::new(sha256(&image.join("kernel"))?, Some(initrd), command_line);
     let mut rows = Vec::new();
     for entry in &values.launch_digests {
         let digest = launch(&firmware, kernel, host, policy, entry).map_err(|source| {

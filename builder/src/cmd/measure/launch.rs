@@ -1,14 +1,17 @@
 //! What several launches are measured from, as it is given on the command line: firmware, kernel, initrd, command line.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use cloister_measure::snp::{KernelHashes, LaunchDigest, Ovmf};
+use sha2::{Digest as _, Sha256};
 
-use super::error::{MeasureError, read_small};
+use super::error::MeasureError;
+use super::files::read;
 use super::numbers::{Input, launch_digest};
 use crate::cmd::CommandError;
 
@@ -70,7 +73,7 @@ impl CommandLine {
             let text = self.text.as_deref().unwrap_or_default();
             return Ok(text.as_bytes().to_vec());
         };
-        let bytes = read_small(path)?;
+        let bytes = read(path)?;
         match bytes.iter().position(|byte| *byte == 0) {
             Some(offset) => Err(MeasureError::Nul {
                 path: path.clone(),
@@ -104,9 +107,15 @@ impl DirectBoot {
         self.initrd.as_ref().map(Input::sha256).transpose()
     }
 
-    /// SHA-256 of the kernel, if there is one.
+    /// SHA-256 of the kernel, if there is one. QEMU refuses an empty one.
     pub(super) fn kernel(&self) -> Result<Option<[u8; 32]>, MeasureError> {
-        self.kernel.as_ref().map(Input::sha256).transpose()
+        let hash = self.kernel.as_ref().map(Input::sha256).transpose()?;
+        match hash {
+            Some(hash) if hash == <[u8; 32]>::from(Sha256::digest([])) => {
+                Err(MeasureError::EmptyKernel)
+            }
+            hash => Ok(hash),
+        }
     }
 }
 
@@ -116,14 +125,16 @@ pub(super) fn without_kernel(option: &str) -> CommandError {
     CommandError::new(error).with_hint("add `--kernel FILE`")
 }
 
-/// Reads firmware by `firmware` and hashes the files of `boot`, each in a thread of its own: the initrd is the largest, and
-/// is not to wait.
-pub(super) fn read(
+/// Reads firmware by `firmware` and hashes the files of `boot`, each in a thread of its own if more than one of `jobs` may
+/// work at once: the initrd is the largest, and is not to wait.
+pub(super) fn measured(
     boot: &DirectBoot,
+    jobs: Option<NonZeroUsize>,
     firmware: impl FnOnce() -> Result<Ovmf, MeasureError> + Send,
 ) -> Result<(Ovmf, Option<KernelHashes>), MeasureError> {
     let command_line = boot.command_line.bytes()?;
-    let (firmware, kernel, initrd) = if boot.is_hashes() {
+    let alone = boot.is_hashes() || jobs == Some(NonZeroUsize::MIN);
+    let (firmware, kernel, initrd) = if alone {
         (firmware(), boot.kernel(), boot.initrd())
     } else {
         thread::scope(|scope| {
@@ -146,7 +157,7 @@ impl Firmware {
     /// Reads and measures the firmware; `kernel` says whether it is to boot a measured kernel, when firmware that would boot
     /// any is refused. With `--firmware-digest` that cannot be told.
     pub(super) fn read(&self, kernel: bool) -> Result<Ovmf, MeasureError> {
-        let image = read_small(&self.path)?;
+        let image = read(&self.path)?;
         if let Some(digest) = self.digest {
             return Ovmf::from_tables(&image, digest).map_err(|source| self.failed(source));
         }

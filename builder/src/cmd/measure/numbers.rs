@@ -1,13 +1,15 @@
 //! Numbers, digests and files-or-hashes as they are written on the command line.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use cloister_measure::digest::Digest;
-use cloister_measure::snp::LaunchDigest;
+use cloister_measure::snp::{LaunchDigest, MAX_VCPUS};
 
-use super::error::{MeasureError, hash};
+use super::error::MeasureError;
+use super::files::sha256;
 
 /// Takes a number, decimal or with `0x`.
 pub(super) fn number(text: &str) -> Result<u64, String> {
@@ -25,6 +27,18 @@ pub(super) fn number(text: &str) -> Result<u64, String> {
 /// Takes a number of 32 bits, decimal or with `0x`.
 pub(super) fn number32(text: &str) -> Result<u32, String> {
     u32::try_from(number(text)?).map_err(|_| "wanted at most 0xffffffff".to_owned())
+}
+
+/// Takes a number of vCPUs, or the smallest and largest of several such as `1-64`.
+pub(super) fn vcpus(text: &str) -> Result<RangeInclusive<u32>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number32(first)?, number32(last)?);
+    match (1..=MAX_VCPUS).contains(&first) && (first..=MAX_VCPUS).contains(&last) {
+        true => Ok(first..=last),
+        false => Err(format!(
+            "wanted 1 to {MAX_VCPUS}, or two of these such as `1-64`"
+        )),
+    }
 }
 
 /// Takes a launch digest: 96 hexadecimal digits.
@@ -66,7 +80,7 @@ impl Input {
     /// Returns the SHA-256 of the contents.
     pub(super) fn sha256(&self) -> Result<[u8; 32], MeasureError> {
         match self {
-            Input::File(path) => hash(Path::new(path)),
+            Input::File(path) => sha256(path),
             Input::Sha256(hash) => Ok(*hash),
         }
     }
@@ -95,6 +109,35 @@ mod tests {
             assert!(number(text).is_err(), "{text}");
         }
         assert!(number32("0x100000000").is_err());
+    }
+
+    #[test]
+    fn vcpus_are_one_number_or_a_range_that_a_guest_can_have() {
+        for (text, wanted) in [
+            ("1", 1..=1),
+            ("4096", 4096..=4096),
+            ("1-4096", 1..=4096),
+            ("2-0x10", 2..=16),
+            ("7-7", 7..=7),
+        ] {
+            assert_eq!(vcpus(text), Ok(wanted), "{text}");
+        }
+        for text in [
+            "0",
+            "4097",
+            "4294967295",
+            "4294967296",
+            "0-1",
+            "2-1",
+            "1-4097",
+            "-1",
+            "1-",
+            "-",
+            "1-2-3",
+            "",
+        ] {
+            assert!(vcpus(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use cloister_measure::pe::Pe;
 use cloister_measure::{Bank, Digest};
 use serde_json::{Value, json};
 
-use super::error::{MeasureError, read};
+use super::error::MeasureError;
+use super::files::{Format, read_large};
 use super::{print, print_json};
 use crate::cmd::{CommandError, Context};
 
@@ -33,7 +34,7 @@ pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
 
 /// Computes both digests, SHA-256 first.
 fn digests(path: &Path) -> Result<[Digest; 2], MeasureError> {
-    let image = read(path)?;
+    let image = read_large(path, Format::PE)?;
     let pe = Pe::parse(&image).map_err(|source| MeasureError::Pe {
         path: path.to_owned(),
         source,

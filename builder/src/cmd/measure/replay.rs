@@ -7,14 +7,23 @@ use cloister_measure::eventlog::{EventLog, Finding, Registers, check};
 use cloister_measure::transcript::Transcript;
 use serde_json::{Value, json};
 
-use super::error::{MeasureError, read};
+use super::error::MeasureError;
+use super::files::read;
 use super::{explained, print, print_json};
 use crate::cmd::{CommandError, Context, DIFFERENT};
+
+/// Shown below the options.
+const EXAMPLES: &str = "\
+Examples:
+  cloister measure replay --strict /sys/kernel/security/tpm0/binary_bios_measurements
+  cloister measure replay --transcript /sys/firmware/acpi/tables/data/CCEL
+";
 
 /// Compute the registers that a TCG2 or CCEL event log leads to, in every bank
 ///
 /// A log proves nothing: compare the result with registers that a quote or report signs.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// The log, for example `/sys/kernel/security/tpm0/binary_bios_measurements`
     #[arg(value_name = "LOG")]

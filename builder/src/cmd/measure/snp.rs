@@ -1,6 +1,8 @@
 //! `cloister measure snp`: SEV-SNP launch digests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 
 use cloister_measure::snp::{
@@ -11,22 +13,35 @@ use serde_json::{Value, json};
 
 use super::error::MeasureError;
 use super::launch::{self, DirectBoot, Firmware};
-use super::numbers::{number, number32};
+use super::numbers::{number, number32, vcpus};
 use super::{explained, print, print_json};
 use crate::cmd::{CommandError, Context};
+
+/// Shown below the options.
+const EXAMPLES: &str = "\
+Examples:
+  cloister measure snp --firmware OVMF.amdsev.fd --kernel vmlinuz --initrd initrd \\
+      --cmdline 'console=ttyS0' --vcpus 1-8 --vcpu-model EPYC-v4
+  # without the files; the tables are the last 4 KiB of the firmware
+  cloister measure snp --firmware tables.bin --firmware-digest HEX --kernel sha256:HEX \\
+      --initrd sha256:HEX --cmdline 'console=ttyS0' --vcpus 4 --vcpu-model EPYC-v4
+  # the digest of the firmware, for the line above
+  cloister measure snp --json --firmware OVMF.amdsev.fd --vcpus 1 --vcpu-model EPYC-v4
+";
 
 /// Compute the SEV-SNP launch digest of a guest on QEMU or a cloud
 ///
 /// Prints one digest a line, with more than one number of vCPUs as `N DIGEST`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     firmware: Firmware,
     #[command(flatten)]
     boot: DirectBoot,
-    /// Numbers of vCPUs; many cost no more than the largest
-    #[arg(long, value_name = "N,...", value_delimiter = ',', required = true, value_parser = number32)]
-    vcpus: Vec<u32>,
+    /// Numbers of vCPUs and ranges of them, each from 1 to 4096; many cost no more than the largest
+    #[arg(long, value_name = "N|N-N,...", value_delimiter = ',', required = true, value_parser = vcpus)]
+    vcpus: Vec<RangeInclusive<u32>>,
     /// QEMU's vCPU model, such as `EPYC-v4`; not the host's CPU
     #[arg(long, value_name = "NAME", conflicts_with = "vcpu_signature")]
     vcpu_model: Option<String>,
@@ -44,30 +59,23 @@ pub(super) struct Args {
     transcript: bool,
 }
 
+impl Args {
+    /// Every number of vCPUs that was asked for, in that order.
+    fn counts(&self) -> impl Iterator<Item = u32> + '_ {
+        self.vcpus.iter().cloned().flatten()
+    }
+}
+
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
-    let measured = measure(args)?;
+    let measured = measure(args, ctx.jobs)?;
     if ctx.json {
         print_json(&measured.json(args))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if measured.enforcement == NOT_CHECKED {
-        eprintln!("enforcement: {NOT_CHECKED}");
-    }
-    for note in &measured.notes {
-        eprintln!("note: {note}");
-    }
-    let account = measured.account.unwrap_or_default();
-    let lines: String = args
-        .vcpus
-        .iter()
-        .filter_map(|count| Some((count, measured.digests.get(count)?)))
-        .map(|(count, digest)| match args.vcpus.len() {
-            1 => format!("{digest}\n"),
-            _ => format!("{count} {digest}\n"),
-        })
-        .collect();
-    print(&(explained(args.transcript, &account) + &lines))?;
+    eprint!("{}", measured.remarks());
+    let account = measured.account.clone().unwrap_or_default();
+    print(&(explained(args.transcript, &account) + &measured.lines(args)))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -89,10 +97,31 @@ struct Measured {
 }
 
 impl Measured {
+    /// One digest a line, in the order asked for.
+    fn lines(&self, args: &Args) -> String {
+        let several = args.counts().nth(1).is_some();
+        let line = |count| match (self.digests.get(&count), several) {
+            (Some(digest), true) => format!("{count} {digest}\n"),
+            (Some(digest), false) => format!("{digest}\n"),
+            (None, _) => String::new(),
+        };
+        args.counts().map(line).collect()
+    }
+
+    /// What a reader must know beside the digests.
+    fn remarks(&self) -> String {
+        let enforcement = match self.enforcement {
+            NOT_CHECKED => format!("enforcement: {NOT_CHECKED}\n"),
+            _ => String::new(),
+        };
+        let notes = self.notes.iter().map(|note| format!("note: {note}\n"));
+        enforcement + &notes.collect::<String>()
+    }
+
     /// The document of `docs/measurement-snp.md`.
     fn json(&self, args: &Args) -> Value {
-        let rows = args.vcpus.iter().filter_map(|count| {
-            let digest = self.digests.get(count)?;
+        let rows = args.counts().filter_map(|count| {
+            let digest = self.digests.get(&count)?;
             Some(json!({"digest": digest.to_string(), "vcpus": count}))
         });
         let kernel = self.kernel.map(|hashes| {
@@ -125,12 +154,13 @@ impl Measured {
     }
 }
 
-fn measure(args: &Args) -> Result<Measured, CommandError> {
+fn measure(args: &Args, jobs: Option<NonZeroUsize>) -> Result<Measured, CommandError> {
     let host = HostProfile::named(&args.host_profile).map_err(MeasureError::from)?;
     let vcpu = signature(args, host)?;
     args.boot.check()?;
     let measured_kernel = args.boot.kernel.is_some();
-    let (firmware, kernel) = launch::read(&args.boot, || args.firmware.read(measured_kernel))?;
+    let (firmware, kernel) =
+        launch::measured(&args.boot, jobs, || args.firmware.read(measured_kernel))?;
     let inputs = LaunchInputs {
         firmware: &firmware,
         kernel,
@@ -142,7 +172,7 @@ fn measure(args: &Args) -> Result<Measured, CommandError> {
         path: args.firmware.path.clone(),
         source,
     };
-    let counts: BTreeSet<u32> = args.vcpus.iter().copied().collect();
+    let counts: BTreeSet<u32> = args.counts().collect();
     let digests = launch_digests(&inputs, &counts).map_err(failed)?;
     let most = counts.last().copied().filter(|_| args.transcript);
     let account = most.map(|most| transcript(&inputs, most).map_err(failed));

@@ -1,7 +1,5 @@
 //! `cloister measure tdx`: MRTD of a firmware, RTMR1 and RTMR2 of a direct boot, RTMR0 event by event from a log.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,18 +14,25 @@ use cloister_measure::transcript::Transcript;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::error::read;
+use super::error::MeasureError;
+use super::files::{Format, pieces, read, read_large};
 use super::launch::{CommandLine, without_kernel};
 use super::{explained, print, print_json};
 use crate::cmd::{CommandError, Context, Hinted};
 
-/// Bytes of the initrd read at once.
-const CHUNK: usize = 1 << 20;
+/// Shown below the options.
+const EXAMPLES: &str = "\
+Examples:
+  cloister measure tdx --firmware OVMF.inteltdx.ms.fd
+  cloister measure tdx --kernel vmlinuz --initrd initrd --cmdline 'console=hvc0' --memory 4096
+  cloister measure tdx --firmware OVMF.fd --ccel /sys/firmware/acpi/tables/data/CCEL
+";
 
 /// Compute MRTD of a TDX firmware, and the registers of a direct boot on QEMU
 ///
 /// MRTD is printed in both page orders: which one a host uses depends on its kernel.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// Firmware image, whole
     #[arg(long, value_name = "FILE", required_unless_present_any = ["kernel", "ccel"])]
@@ -53,11 +58,6 @@ pub(super) struct Args {
 
 #[derive(Debug, Error)]
 enum TdxError {
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
     #[error("cannot measure firmware `{}`", path.display())]
     Firmware { path: PathBuf, source: TdvfError },
     #[error("cannot predict a direct boot of `{}`", path.display())]
@@ -65,8 +65,6 @@ enum TdxError {
         path: PathBuf,
         source: DirectBootError,
     },
-    #[error("initrd `{}` has {size} bytes, wanted less than 4 GiB", path.display())]
-    InitrdSize { path: PathBuf, size: u64 },
     #[error("command line is not UTF-8")]
     CommandLine(#[source] std::str::Utf8Error),
     #[error("cannot read event log `{}`", path.display())]
@@ -82,12 +80,6 @@ impl Hinted for TdxError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             TdxError::Firmware {
-                source: TdvfError::NoMetadata | TdvfError::Table(_),
-                ..
-            } => {
-                "name a whole firmware that was built for TDX, for example Debian's `OVMF.inteltdx.ms.fd`"
-            }
-            TdxError::Firmware {
                 source:
                     TdvfError::Section {
                         fault: SectionFault::Image { .. },
@@ -95,14 +87,24 @@ impl Hinted for TdxError {
                     },
                 ..
             } => "name the firmware with code and variables in one file, not `OVMF_CODE`",
+            TdxError::Firmware { .. } => {
+                "name a whole firmware that was built for TDX, for example Debian's `OVMF.inteltdx.ms.fd`"
+            }
             TdxError::Direct {
                 source: DirectBootError::Initrd { .. },
                 ..
             } => "give the guest more `--memory`, as QEMU would refuse too",
-            TdxError::Events { .. } => {
+            TdxError::Direct {
+                source: DirectBootError::VideoMode { .. } | DirectBootError::Nul,
+                ..
+            }
+            | TdxError::CommandLine(_) => "give the line as QEMU is given it with `-append`",
+            TdxError::Direct { .. } => {
+                "name a Linux kernel for x86-64, such as `/boot/vmlinuz-...`"
+            }
+            TdxError::Events { .. } | TdxError::Log { .. } => {
                 "a TDX guest's log is at `/sys/firmware/acpi/tables/data/CCEL`"
             }
-            _ => return None,
         };
         Some(hint.to_owned())
     }
@@ -223,7 +225,7 @@ fn direct(
     memory: u32,
     results: &mut Results,
 ) -> Result<(), CommandError> {
-    let kernel = read(path)?;
+    let kernel = read_large(path, Format::LINUX)?;
     let initrd = args.initrd.as_deref().map(initrd).transpose()?.flatten();
     let command_line = String::from_utf8(args.command_line.bytes()?)
         .map_err(|error| TdxError::CommandLine(error.utf8_error()))?;
@@ -253,26 +255,9 @@ fn direct(
 }
 
 /// Hashes an initrd in constant memory; an empty one is none.
-fn initrd(path: &Path) -> Result<Option<Initrd>, TdxError> {
-    let failed = |source| TdxError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let mut file = File::open(path).map_err(failed)?;
-    let (mut chunk, mut hasher, mut size) = (vec![0; CHUNK], Bank::Sha384.hasher(), 0_u64);
-    loop {
-        let length = file.read(&mut chunk).map_err(failed)?;
-        match chunk.get(..length) {
-            None | Some([]) => break,
-            Some(bytes) => hasher.update(bytes),
-        }
-        size += length as u64;
-    }
-    let too_large = |_| TdxError::InitrdSize {
-        path: path.to_owned(),
-        size,
-    };
-    let size = u32::try_from(size).map_err(too_large)?;
+fn initrd(path: &Path) -> Result<Option<Initrd>, MeasureError> {
+    let mut hasher = Bank::Sha384.hasher();
+    let size = pieces(path, |piece| hasher.update(piece))?;
     let digest = hasher.finish();
     Ok((size > 0).then_some(Initrd { size, digest }))
 }

@@ -11,18 +11,29 @@ use cloister_measure::uki::{PcrPrediction, RtmrCandidate, Survey, predict, surve
 use cloister_measure::{Digest, gpt};
 use serde_json::{Map, Value, json};
 
-use super::error::{MeasureError, read};
+use super::error::MeasureError;
+use super::files::{Format, read_large};
 use super::{BankName, boot_log, explained, print, print_json};
 use crate::cmd::{CommandError, Context};
 
 /// Bytes of a disk that are searched for its partition table.
 const TABLE_BYTES: u64 = 1 << 20;
 
+/// Shown below the options.
+const EXAMPLES: &str = "\
+Examples:
+  cloister measure uki uki.efi --disk disk.raw
+  # where a guest's log parts from what was predicted
+  cloister measure uki --json --transcript uki.efi --disk disk.raw > predicted.json
+  cloister diff predicted.json binary_bios_measurements
+";
+
 /// Compute PCR 4, 5, 8, 9, 11 to 15 and RTMR1, RTMR2 of a UKI that firmware boots from disk
 ///
 /// PCR 11 is the same before and after Cloister's PID 1, which extends PCR 15. Works for any PE file with UKI sections; what
 /// does not follow from it is named with the reason.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// The UKI
     #[arg(value_name = "FILE")]
@@ -48,7 +59,7 @@ pub(super) struct Args {
 
 /// Runs the subcommand.
 pub(super) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
-    let image = read(&args.uki)?;
+    let image = read_large(&args.uki, Format::PE)?;
     let disk = args.disk.as_deref().map(table).transpose()?;
     let of = |bank: &BankName| surveyed(&args.uki, &image, disk.as_deref(), (*bank).into());
     let banks = args.bank.iter().map(of).collect::<Result<Vec<_>, _>>()?;
@@ -198,7 +209,7 @@ mod tests {
 
     fn seed() -> (PathBuf, Vec<u8>) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds/uki/plain");
-        let bytes = read(&path).unwrap();
+        let bytes = read_large(&path, Format::PE).unwrap();
         (path, bytes)
     }
 

@@ -160,6 +160,17 @@ fn values_that_pin_nothing_of_the_image_are_refused() {
         .values_mut()
         .for_each(|register| register.class = Class::Observed);
     assert_eq!(values.to_json(), Err(ReferenceError::PinsNothing));
+    // What was absent from this image is absent from others.
+    let absent = Register::single(Class::Image, Digest::zero(Bank::Sha256));
+    values.registers.insert("pcr12".to_owned(), absent.clone());
+    assert_eq!(values.to_json(), Err(ReferenceError::PinsNothing));
+    let mut either = absent;
+    either.values.push(Digest::Sha256([1; 32]));
+    values.registers.insert("pcr13".to_owned(), either);
+    assert_eq!(values.to_json(), Err(ReferenceError::PinsNothing));
+    let value = Register::single(Class::Image, Digest::Sha256([1; 32]));
+    values.registers.insert("pcr4".to_owned(), value);
+    assert!(values.to_json().is_ok());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use p384::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
 use p384::{PublicKey, SecretKey};
 use thiserror::Error;
 
-use super::{MeasureError, read_small};
+use super::{MeasureError, read};
 use crate::cmd::Hinted;
 
 /// Why there is no key or signature.
@@ -76,7 +76,7 @@ impl Signed {
         bytes: &[u8],
     ) -> Result<Signed, KeyError> {
         let public = read_public(key)?;
-        let encoded = read_small(signature)?;
+        let encoded = read(signature)?;
         let parsed = Signature::from_der(&encoded).or_else(|_| Signature::from_slice(&encoded));
         let parsed = parsed.map_err(|_| KeyError::Signature {
             path: signature.to_owned(),
@@ -101,7 +101,7 @@ pub(super) fn public(path: &Path) -> Result<IdKey, KeyError> {
 }
 
 fn read_public(path: &Path) -> Result<PublicKey, KeyError> {
-    let bytes = read_small(path)?;
+    let bytes = read(path)?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     PublicKey::from_public_key_pem(text).map_err(|_| KeyError::Public {
         path: path.to_owned(),
@@ -110,7 +110,7 @@ fn read_public(path: &Path) -> Result<PublicKey, KeyError> {
 
 /// Takes PKCS #8 or SEC 1; OpenSSL writes parameters before the latter.
 fn private(path: &Path) -> Result<SecretKey, KeyError> {
-    let bytes = read_small(path)?;
+    let bytes = read(path)?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     let from = |label: &str| text.find(label).and_then(|start| text.get(start..));
     let sec1 = from("-----BEGIN EC PRIVATE KEY-----").map(|pem| SecretKey::from_sec1_pem(pem).ok());

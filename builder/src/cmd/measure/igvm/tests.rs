@@ -9,7 +9,7 @@ fn measured(transcript: bool) -> Value {
         env!("CARGO_MANIFEST_DIR"),
         "/../tests/fuzz/seeds/igvm/launch"
     );
-    let seed = read(path.as_ref()).unwrap();
+    let seed = std::fs::read(path).unwrap();
     // The first byte of a seed is for the fuzz target.
     let igvm = Igvm::parse(&seed[1..]).unwrap();
     let args = Args {

@@ -24,7 +24,7 @@ fn parse(firmware: &str, words: &[&str]) -> Result<Args, clap::Error> {
 
 fn measured(firmware: &str, words: &[&str]) -> Value {
     let args = parse(firmware, words).unwrap();
-    measure(&args).unwrap().json(&args)
+    measure(&args, None).unwrap().json(&args)
 }
 
 #[test]
@@ -76,10 +76,14 @@ fn json_reports_sections_of_unknown_type() {
 #[test]
 fn lists_and_numbers_are_parsed() {
     let args = parse("f", &["--vcpus", "1,0x2,64", "--guest-features", "33"]).unwrap();
-    assert_eq!((args.vcpus, args.guest_features), (vec![1, 2, 64], 0x21));
+    assert_eq!(args.counts().collect::<Vec<_>>(), [1, 2, 64]);
+    assert_eq!(args.guest_features, 0x21);
     for words in [
         &["--vcpu-model", "EPYC"][..],
         &["--vcpus", "1,"],
+        &["--vcpus", "0"],
+        &["--vcpus", "4294967295"],
+        &["--vcpus", "1-4097"],
         &["--vcpus", "1", "--guest-features", "x"],
         &["--vcpus", "1", "--kernel", "sha256:abcd"],
         &[
@@ -107,7 +111,39 @@ fn a_vcpu_model_is_needed_where_it_is_measured() {
         ("gce-genoa", false),
     ] {
         let args = parse("enforcing.fd", &["--vcpus", "1", "--host-profile", host]).unwrap();
-        assert_eq!(measure(&args).is_err(), needed, "{host}");
+        assert_eq!(measure(&args, None).is_err(), needed, "{host}");
+    }
+}
+
+#[test]
+fn digests_are_printed_in_the_order_asked_for_and_twice_if_asked_twice() {
+    let lines = |counts: &str| {
+        let args = parse("enforcing.fd", &["--vcpus", counts, "--vcpu-model", "EPYC"]).unwrap();
+        measure(&args, None).unwrap().lines(&args)
+    };
+    let of = |count: &str| lines(count).trim_end().to_owned();
+    let (one, two, three) = (of("1"), of("2"), of("3"));
+    let wanted = format!("3 {three}\n1 {one}\n2 {two}\n3 {three}\n");
+    assert_eq!(lines("3,1-3"), wanted);
+    assert_eq!(lines("1,1"), format!("1 {one}\n1 {one}\n"));
+    assert_eq!(lines("2-2"), format!("{two}\n"));
+}
+
+#[test]
+fn an_empty_kernel_is_refused_and_an_empty_initrd_is_none() {
+    let of = |kernel: &str, initrd: &[&str]| {
+        let words = ["--vcpus", "1", "--vcpu-model", "EPYC", "--kernel", kernel];
+        let args = parse("enforcing.fd", &[&words[..], initrd].concat()).unwrap();
+        launch::measured(&args.boot, None, || args.firmware.read(true))
+    };
+    let nothing = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for kernel in ["/dev/null", nothing] {
+        assert!(matches!(of(kernel, &[]), Err(MeasureError::EmptyKernel)));
+    }
+    let kernel = vector("kernel");
+    let without = of(&kernel, &[]).unwrap().1;
+    for initrd in ["/dev/null", nothing] {
+        assert_eq!(of(&kernel, &["--initrd", initrd]).unwrap().1, without);
     }
 }
 
@@ -138,8 +174,8 @@ fn firmware_that_would_boot_any_kernel_is_refused_for_a_kernel_alone() {
     let error = args.firmware.read(true).unwrap_err();
     assert!(matches!(error, MeasureError::Enforcement { .. }));
     assert!(error.hint().unwrap().contains("AmdSev"));
-    assert!(measure(&parse("not-enforcing.fd", &kernel[2..]).unwrap()).is_ok());
-    assert!(measure(&parse("enforcing.fd", &kernel).unwrap()).is_ok());
+    assert!(measure(&parse("not-enforcing.fd", &kernel[2..]).unwrap(), None).is_ok());
+    assert!(measure(&parse("enforcing.fd", &kernel).unwrap(), None).is_ok());
 }
 
 #[test]
