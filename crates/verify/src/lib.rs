@@ -14,13 +14,17 @@
 //! | [`signature`] | public keys and the signatures they made |
 //! | [`x509`] | certificates and revocation lists of other parties |
 //! | [`certificate`] | the checks of the leaf certificate |
+//! | [`cert`] | certificates of others that carry evidence |
+//! | [`cmw`] | conceptual message wrappers of others |
 //! | [`snp`] | appraisal of SEV-SNP reports |
 //! | [`tpm`] | appraisal of TPM quotes, for a leaf and for a session |
 
 #![forbid(unsafe_code)]
 
+pub mod cert;
 pub mod certificate;
 mod checks;
+pub mod cmw;
 pub mod policy;
 pub mod signature;
 pub mod snp;
