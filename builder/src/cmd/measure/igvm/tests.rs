@@ -9,7 +9,9 @@ fn measured(transcript: bool) -> Value {
         env!("CARGO_MANIFEST_DIR"),
         "/../tests/fuzz/seeds/igvm/launch"
     );
-    let igvm = Igvm::parse(&read(path.as_ref()).unwrap()).unwrap();
+    let seed = read(path.as_ref()).unwrap();
+    // The first byte of a seed is for the fuzz target.
+    let igvm = Igvm::parse(&seed[1..]).unwrap();
     let args = Args {
         igvm: path.into(),
         transcript,
