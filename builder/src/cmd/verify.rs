@@ -1,5 +1,6 @@
 //! `cloister verify`: appraises a live endpoint, or evidence in files, and prints every check.
 
+mod cert;
 mod evidence;
 mod snp;
 
@@ -40,6 +41,7 @@ struct Live {
 /// Evidence in files.
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
+    Cert(Box<cert::Args>),
     Snp(Box<snp::Args>),
 }
 
@@ -60,6 +62,7 @@ pub(crate) struct Expected {
 /// Runs the verb: 0 accepted, 1 rejected, 2 not reached, 3 collateral missing.
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     match (args.kind, args.live) {
+        (Some(Kind::Cert(args)), _) => cert::run(&args, ctx),
         (Some(Kind::Snp(args)), _) => snp::run(&args, ctx),
         (None, Some(live)) => endpoint(&live, ctx),
         (None, None) => Err(CommandError::new(anyhow::anyhow!("nothing to verify"))
