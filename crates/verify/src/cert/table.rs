@@ -64,29 +64,18 @@ impl<'a> Table<'a> {
         if input.is_empty() {
             return Ok(table);
         }
-        let mut rows = Vec::new();
-        let mut rest = input;
-        loop {
-            let row = rest.split_first_chunk::<24>();
-            let not_closed = TableError::NotClosed { found: input.len() };
-            let (row, behind) = row.ok_or(not_closed)?;
-            if *row == [0; 24] {
-                break;
-            }
-            if rows.len() == MAX_ENTRIES {
-                return Err(not_closed);
-            }
-            rows.push(row);
-            rest = behind;
-        }
+        let rows = rows(input)?;
         let entries = 24 * (rows.len() + 1);
         let mut seen = Vec::new();
         for (entry, row) in rows.into_iter().enumerate() {
             let (guid, place) = row.split_at(16);
-            if seen.contains(&guid) {
+            let signer = [VCEK, VLEK].iter().any(|known| known == guid);
+            // One key signs a report: a VCEK and a VLEK are two of a kind.
+            let kind = if signer { &VCEK[..] } else { guid };
+            if seen.contains(&kind) {
                 return Err(TableError::Twice { entry });
             }
-            seen.push(guid);
+            seen.push(kind);
             let number = |at: usize| {
                 let bytes = place.get(at..).and_then(|rest| rest.first_chunk());
                 u32::from_le_bytes(bytes.copied().unwrap_or_default()) as usize
@@ -95,17 +84,32 @@ impl<'a> Table<'a> {
             let bytes = input.get(start..).and_then(|rest| rest.get(..length));
             let bytes = bytes.filter(|_| start >= entries);
             let bytes = bytes.ok_or(TableError::Outside { entry })?;
-            match guid {
-                found if found == VCEK || found == VLEK => {
-                    if table.vek.replace(bytes).is_some() {
-                        return Err(TableError::Twice { entry });
-                    }
-                }
-                found if found == ASK || found == ARK => table.chain.push(bytes),
-                found if found == CRL => table.crls.push(bytes),
-                _ => {}
+            if signer {
+                table.vek = Some(bytes);
+            } else if guid == ASK || guid == ARK {
+                table.chain.push(bytes);
+            } else if guid == CRL {
+                table.crls.push(bytes);
             }
         }
         Ok(table)
+    }
+}
+
+/// The entries in front of the closing one.
+fn rows(input: &[u8]) -> Result<Vec<&[u8; 24]>, TableError> {
+    let not_closed = TableError::NotClosed { found: input.len() };
+    let mut rows = Vec::new();
+    let mut rest = input;
+    loop {
+        let (row, behind) = rest.split_first_chunk().ok_or(not_closed)?;
+        if *row == [0; 24] {
+            return Ok(rows);
+        }
+        if rows.len() == MAX_ENTRIES {
+            return Err(not_closed);
+        }
+        rows.push(row);
+        rest = behind;
     }
 }

@@ -88,6 +88,20 @@ fn tables_are_strict() {
         let bytes = [row(1, start, length), end.clone(), vec![7]].concat();
         assert_eq!(Table::parse(&bytes), outside, "{start} {length}");
     }
+    let [vcek, vlek] = [
+        "63da758de6644564adc5f4b93be8accd",
+        "a8074bc2a25a483eaae639c045a0b8a1",
+    ]
+    .map(|guid| {
+        [
+            &hex::decode(guid).unwrap()[..],
+            &72_u32.to_le_bytes(),
+            &[0; 4],
+        ]
+        .concat()
+    });
+    let both = [vcek, vlek, end.clone()].concat();
+    assert_eq!(Table::parse(&both), Err(TableError::Twice { entry: 1 }));
     let twice = [row(1, 72, 0), row(1, 72, 0), end].concat();
     assert_eq!(Table::parse(&twice), Err(TableError::Twice { entry: 1 }));
 }
