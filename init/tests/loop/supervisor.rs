@@ -1,5 +1,4 @@
-//! PID 1's loop with this test in the place of `serve`, and a sleeping process as its body. One
-//! test alone in its program: the loop collects every child there is.
+//! PID 1's loop with this test in the place of `serve`, and a sleeping process as its body.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -49,8 +48,7 @@ fn supervisor() -> (Supervisor, UnixStream, Child, UnixStream) {
     (supervisor, ours, body, kernel)
 }
 
-#[test]
-fn supervisor_answers_and_ends_with_the_right_words() {
+pub(crate) fn supervisor_answers_and_ends_with_the_right_words() {
     answers_a_leaf_and_hears_of_listening();
     ends_with_serves_own_reason();
     ends_when_serve_leaves_the_protocol();
