@@ -23,19 +23,13 @@ use crate::client::{Appraised, ClientError, Endpoint, Expectation};
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    live: Option<Live>,
-    #[command(subcommand)]
-    kind: Option<Kind>,
-}
-
-/// A running guest.
-#[derive(Debug, clap::Args)]
-struct Live {
     /// Address of the guest: `https://HOST[:PORT]`
-    url: Endpoint,
+    #[arg(required = true)]
+    url: Option<Endpoint>,
     #[command(flatten)]
     expected: Expected,
+    #[command(subcommand)]
+    kind: Option<Kind>,
 }
 
 /// Evidence in files.
@@ -49,8 +43,8 @@ enum Kind {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Expected {
     /// Reference values: a file `measurements/RECIPE/PLATFORM.json`
-    #[arg(long, value_name = "FILE")]
-    expect: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    expect: Option<PathBuf>,
     /// Reject platforms that cannot keep the host out
     #[arg(long)]
     require_confidential: bool,
@@ -61,20 +55,25 @@ pub(crate) struct Expected {
 
 /// Runs the verb: 0 accepted, 1 rejected, 2 not reached, 3 collateral missing.
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
-    match (args.kind, args.live) {
-        (Some(Kind::Cert(args)), _) => cert::run(&args, ctx),
-        (Some(Kind::Snp(args)), _) => snp::run(&args, ctx),
-        (None, Some(live)) => endpoint(&live, ctx),
-        (None, None) => Err(CommandError::new(anyhow::anyhow!("nothing to verify"))
-            .with_hint("name an address, or a kind of evidence: see `cloister verify --help`")),
+    match (&args.kind, &args.url) {
+        (Some(Kind::Cert(args)), _) => cert::run(args, ctx),
+        (Some(Kind::Snp(args)), _) => snp::run(args, ctx),
+        (None, Some(url)) => endpoint(url, &args.expected, ctx),
+        // The command line demands an address unless a kind of evidence is named.
+        (None, None) => Err(nothing()),
     }
 }
 
-fn endpoint(live: &Live, ctx: &Context) -> Result<ExitCode, CommandError> {
-    let expectation = live.expected.load()?;
+fn nothing() -> CommandError {
+    CommandError::new(anyhow::anyhow!("nothing to verify")).with_hint(
+        "name an address and `--expect FILE`, or a kind of evidence: see `cloister verify --help`",
+    )
+}
+
+fn endpoint(url: &Endpoint, expected: &Expected, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let expectation = expected.load()?;
     let runtime = runtime()?;
-    let (appraised, session) =
-        runtime.block_on(live.expected.open(&live.url, &expectation, ctx))?;
+    let (appraised, session) = runtime.block_on(expected.open(url, &expectation, ctx))?;
     if let Some(session) = session {
         session.abort();
     }
@@ -93,8 +92,9 @@ impl Expected {
             require_confidential: self.require_confidential,
             ..Policy::default()
         };
+        let expect = self.expect.as_deref().ok_or_else(nothing)?;
         Ok(Expectation {
-            reference: reference_values(&self.expect)?,
+            reference: reference_values(expect)?,
             policy,
         })
     }
