@@ -250,10 +250,13 @@ fn every_changed_byte_fails_a_check_or_asks_for_another_issuer() {
     }
 }
 
+fn unexpected(wanted: &'static str, offset: usize) -> CccError {
+    CccError::Unexpected { wanted, offset }
+}
+
 #[test]
-fn parsers_name_what_is_wrong_and_where() {
+fn tagged_evidence_names_what_is_wrong_and_where() {
     let quote = bytes(&[1]);
-    let unexpected = |wanted, offset| CccError::Unexpected { wanted, offset };
     let value = |parts: &[&[u8]]| [&[0xd9, 0xea, 0x60][..], &parts.concat()].concat();
     let cases = [
         (vec![], unexpected("a tag", 0)),
@@ -287,7 +290,10 @@ fn parsers_name_what_is_wrong_and_where() {
         (tagged.evidence, tagged.quote, tagged.claims),
         (Evidence::Quote, vec![1], vec![2])
     );
+}
 
+#[test]
+fn claims_name_what_is_wrong_and_where() {
     let hash = pubkey_hash(1, &[0; 32]);
     let claim = |name: &str, value: &[u8]| [text(name), value.to_vec()].concat();
     let map = |head: u8, parts: &[Vec<u8>]| [vec![head], parts.concat()].concat();
