@@ -1,6 +1,7 @@
 //! `cloister verify`: appraises a live endpoint, or evidence in files, and prints every check.
 
 mod azure;
+mod cert;
 mod evidence;
 mod snp;
 mod tpm;
@@ -36,6 +37,7 @@ pub(crate) struct Args {
 /// Evidence in files.
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
+    Cert(Box<cert::Args>),
     Snp(Box<snp::Args>),
     Azure(Box<azure::Args>),
     Tpm(Box<tpm::Args>),
@@ -58,6 +60,7 @@ pub(crate) struct Expected {
 /// Runs the verb: 0 accepted, 1 rejected, 2 not reached, 3 collateral missing.
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     match (&args.kind, &args.url) {
+        (Some(Kind::Cert(args)), _) => cert::run(args, ctx),
         (Some(Kind::Snp(args)), _) => snp::run(args, ctx),
         (Some(Kind::Azure(args)), _) => azure::run(args, ctx),
         (Some(Kind::Tpm(args)), _) => tpm::run(args, ctx),

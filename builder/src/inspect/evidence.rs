@@ -9,6 +9,7 @@ use cloister_measure::snp::Ovmf;
 use x509_cert::Certificate;
 use x509_cert::der::{Decode as _, Encode as _};
 
+use super::attestation;
 use super::image::sha256;
 use super::report::{Fields, Report};
 
@@ -115,13 +116,17 @@ pub(super) fn certificate(bytes: &[u8]) -> Option<Report> {
     let mut evidence = None;
     for extension in body.extensions.iter().flatten() {
         let oid = extension.extn_id.to_string();
-        if oid == EXTENSION_OID {
-            evidence = Some(leaf_extension(extension.extn_value.as_bytes()));
+        let value = extension.extn_value.as_bytes();
+        let mut foreign = None;
+        match LeafExtension::decode(value) {
+            Ok(leaf) if oid == EXTENSION_OID => evidence = Some(leaf_extension(&leaf)),
+            _ => foreign = attestation::extension(&oid, value),
         }
         extensions.push(
             Fields::new()
                 .with("oid", oid)
-                .with("critical", extension.critical),
+                .with("critical", extension.critical)
+                .with_some("evidence", foreign),
         );
     }
     let fields = Fields::new()
@@ -137,13 +142,10 @@ pub(super) fn certificate(bytes: &[u8]) -> Option<Report> {
     Some(Report::new("X.509 certificate", fields))
 }
 
-fn leaf_extension(value: &[u8]) -> Fields {
-    match LeafExtension::decode(value) {
-        Ok(leaf) => Fields::new()
-            .with("bundle-sha256", hex::encode(leaf.bundle_sha256))
-            .with("cpu", cpu(&leaf.cpu)),
-        Err(error) => Fields::new().with("damage", error.to_string()),
-    }
+fn leaf_extension(leaf: &LeafExtension) -> Fields {
+    Fields::new()
+        .with("bundle-sha256", hex::encode(leaf.bundle_sha256))
+        .with("cpu", cpu(&leaf.cpu))
 }
 
 /// A TCG2 event log, as firmware keeps it.

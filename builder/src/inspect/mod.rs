@@ -3,6 +3,7 @@
 //! Files are told apart by content, never by name. Everything read here comes from outside, so every reader is total:
 //! damage is reported as a field, and a file that is nothing known is `None`.
 
+mod attestation;
 mod evidence;
 mod image;
 mod report;
@@ -41,16 +42,21 @@ type Reader = fn(&[u8]) -> Option<Report>;
 
 /// The kinds that are read whole, the most specific signatures first.
 fn whole(bytes: &[u8]) -> Option<Report> {
-    let readers: [Reader; 13] = [
+    let readers: [Reader; 18] = [
         image::kernel,
         image::pe,
         image::initrd,
         text::guest_configuration,
         text::json,
+        evidence::bundle,
+        attestation::wrapper,
+        attestation::tpm_quote,
+        attestation::hcl_report,
+        attestation::snp_report,
+        attestation::quote,
         text::toml,
         text::cmdline,
         evidence::certificate,
-        evidence::bundle,
         evidence::event_log,
         evidence::firmware,
         image::fat_volume,

@@ -15,14 +15,18 @@
 //! | [`x509`] | certificates and revocation lists of other parties |
 //! | [`azure`] | appraisal of evidence from confidential VMs on Azure |
 //! | [`certificate`] | the checks of the leaf certificate |
+//! | [`cert`] | certificates of others that carry evidence |
+//! | [`cmw`] | conceptual message wrappers of others |
 //! | [`snp`] | appraisal of SEV-SNP reports |
 //! | [`tpm`] | appraisal of TPM quotes, for a leaf, for a session and by themselves |
 
 #![forbid(unsafe_code)]
 
 pub mod azure;
+pub mod cert;
 pub mod certificate;
 mod checks;
+pub mod cmw;
 pub mod policy;
 pub mod signature;
 pub mod snp;

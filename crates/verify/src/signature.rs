@@ -59,6 +59,8 @@ pub enum Scheme {
     EcdsaSha384,
     /// The same as a DER sequence.
     EcdsaSha384Der,
+    /// ECDSA P-384 with SHA-256 as a DER sequence: some certificates are signed like that.
+    EcdsaP384Sha256Der,
     /// RSASSA-PSS, SHA-256, MGF1 with SHA-256, salt of 32 bytes.
     RsaPssSha256,
     /// RSASSA-PSS, SHA-384, MGF1 with SHA-384, salt of 48 bytes.

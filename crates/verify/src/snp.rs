@@ -36,6 +36,7 @@ pub use vek::{Vek, VekError};
 
 /// The name of the platform in verdicts without reference values.
 const PLATFORM: &str = "snp";
+const NOTHING: &str = "nothing to compare with";
 
 /// What pins the image.
 #[derive(Debug, Clone, Copy)]
@@ -358,18 +359,26 @@ fn signature(report: &Report, vek: &X509, checks: &mut Checks) {
 
 /// The checks against the image and the purpose of the report.
 fn held_against(report: &Report, expected: &Expected<'_>, checks: &mut Checks) {
-    let nothing = "nothing to compare with";
-    match expected.image {
+    image(report, expected.image, checks);
+    match expected.report_data {
+        Some(wanted) => checks.equal(&rules::REPORT_DATA, &wanted, &report.report_data),
+        None => checks.require(&rules::REPORT_DATA, false, "64 bytes", NOTHING),
+    };
+}
+
+/// The checks against the image ([`rules::GUEST_POLICY`], [`rules::MEASUREMENT`]).
+pub(crate) fn image(report: &Report, image: Option<Image<'_>>, checks: &mut Checks) {
+    match image {
         None => {
             let rule = &rules::MEASUREMENT;
             checks.require(
                 rule,
                 false,
                 "reference values or one launch digest",
-                nothing,
+                NOTHING,
             );
             let rule = &rules::GUEST_POLICY;
-            checks.skip(rule.name, false, rule.meaning, nothing);
+            checks.skip(rule.name, false, rule.meaning, NOTHING);
         }
         Some(Image::Measurement(wanted)) => {
             checks.equal(&rules::MEASUREMENT, &wanted, &report.measurement);
@@ -379,10 +388,6 @@ fn held_against(report: &Report, expected: &Expected<'_>, checks: &mut Checks) {
         }
         Some(Image::Reference(reference)) => reference_values(report, reference, checks),
     }
-    match expected.report_data {
-        Some(wanted) => checks.equal(&rules::REPORT_DATA, &wanted, &report.report_data),
-        None => checks.require(&rules::REPORT_DATA, false, "64 bytes", nothing),
-    };
 }
 
 fn reference_values(report: &Report, reference: &ReferenceValues, checks: &mut Checks) {

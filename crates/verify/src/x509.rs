@@ -229,8 +229,10 @@ impl X509 {
     /// # Errors
     /// See [`X509Error`]; an input without any certificate is [`X509Error::None`].
     pub fn read_all(input: &[u8]) -> Result<Vec<Self>, X509Error> {
-        let blocks = pem::blocks(input, "CERTIFICATE")?;
-        blocks.iter().map(|der| Self::from_der(der)).collect()
+        certificates(input)?
+            .iter()
+            .map(|der| Self::from_der(der))
+            .collect()
     }
 
     /// The bytes it was read from.
@@ -241,6 +243,13 @@ impl X509 {
     /// The subject's key.
     pub fn key(&self) -> &PublicKey {
         &self.key
+    }
+
+    /// DER of SubjectPublicKeyInfo, as it stands in the certificate.
+    pub fn spki(&self) -> Vec<u8> {
+        let spki = &self.certificate.tbs_certificate.subject_public_key_info;
+        // The whole certificate re-encodes to its own bytes, so its parts do.
+        spki.to_der().unwrap_or_default()
     }
 
     /// The subject's name.
@@ -308,12 +317,25 @@ impl X509 {
             });
         }
         issuer.may_issue(below)?;
+        self.signed_by(&issuer.key)
+            .map_err(|error| LinkError::Signature {
+                issuer: issuer.subject().to_string(),
+                error,
+            })
+    }
+
+    /// Checks that `key` signed this certificate, whatever its holder may do: a leaf signed by its own key is whole, no more.
+    ///
+    /// # Errors
+    /// See [`SignatureError`].
+    pub fn signed_by(&self, key: &PublicKey) -> Result<(), SignatureError> {
         let signature = self.certificate.signature.as_bytes().unwrap_or_default();
-        let verified = issuer.key.verify(self.scheme, &self.tbs, signature);
-        verified.map_err(|error| LinkError::Signature {
-            issuer: issuer.subject().to_string(),
-            error,
-        })
+        // ecdsa-with-SHA256 names the hash and leaves the curve to the key.
+        let scheme = match (self.scheme, key) {
+            (Scheme::EcdsaSha256Der, PublicKey::P384(_)) => Scheme::EcdsaP384Sha256Der,
+            (scheme, _) => scheme,
+        };
+        key.verify(scheme, &self.tbs, signature)
     }
 
     fn may_issue(&self, below: u8) -> Result<(), LinkError> {
@@ -346,6 +368,14 @@ impl X509 {
     }
 }
 
+/// The DER of each certificate of a file, not yet read: the file itself, or the PEM blocks in it.
+///
+/// # Errors
+/// [`X509Error::None`], [`X509Error::TooMany`], [`X509Error::TooLarge`] and [`X509Error::Pem`].
+pub fn certificates(input: &[u8]) -> Result<Vec<Vec<u8>>, X509Error> {
+    pem::blocks(input, "CERTIFICATE")
+}
+
 /// The first element of the outer sequence, byte for byte.
 fn signed_part(der: &[u8]) -> x509_cert::der::Result<&[u8]> {
     let mut reader = SliceReader::new(der)?;
@@ -371,7 +401,8 @@ fn scheme(
         (PSS, Some(PSS_SHA384 | PSS_SHA384_TRAILER)) => Ok(Scheme::RsaPssSha384),
         (SHA256_RSA, Some(NULL)) => Ok(Scheme::RsaPkcs1Sha256),
         (SHA384_RSA, Some(NULL)) => Ok(Scheme::RsaPkcs1Sha384),
-        (ECDSA_SHA256, None) => Ok(Scheme::EcdsaSha256Der),
+        // RFC 5758 leaves parameters out; Mbed TLS, and so Gramine, writes NULL.
+        (ECDSA_SHA256, None | Some(NULL)) => Ok(Scheme::EcdsaSha256Der),
         (ECDSA_SHA384, None) => Ok(Scheme::EcdsaSha384Der),
         (other, _) => Err(X509Error::Algorithm {
             oid: other.to_string(),

@@ -23,6 +23,7 @@ pub(super) fn verify(
         Scheme::EcdsaSha256Der => Algorithm::Ecdsa(&lc::ECDSA_P256_SHA256_ASN1),
         Scheme::EcdsaSha384 => Algorithm::Ecdsa(&lc::ECDSA_P384_SHA384_FIXED),
         Scheme::EcdsaSha384Der => Algorithm::Ecdsa(&lc::ECDSA_P384_SHA384_ASN1),
+        Scheme::EcdsaP384Sha256Der => Algorithm::Ecdsa(&lc::ECDSA_P384_SHA256_ASN1),
         Scheme::RsaPssSha256 => Algorithm::Rsa(&lc::RSA_PSS_2048_8192_SHA256),
         Scheme::RsaPssSha384 => Algorithm::Rsa(&lc::RSA_PSS_2048_8192_SHA384),
         Scheme::RsaPkcs1Sha256 => Algorithm::Rsa(&lc::RSA_PKCS1_2048_8192_SHA256),

@@ -2,7 +2,7 @@
 
 use p256::ecdsa::signature::Verifier;
 use rsa::{BigUint, RsaPublicKey, pkcs1v15, pss};
-use sha2::{Sha256, Sha384};
+use sha2::{Digest as _, Sha256, Sha384};
 
 use super::{PublicKey, Scheme, SignatureError};
 
@@ -21,6 +21,9 @@ pub(super) fn verify(
         }
         (PublicKey::P384(point), Scheme::EcdsaSha384 | Scheme::EcdsaSha384Der) => {
             p384(point, scheme == Scheme::EcdsaSha384Der, message, signature)
+        }
+        (PublicKey::P384(point), Scheme::EcdsaP384Sha256Der) => {
+            p384_sha256(point, message, signature)
         }
         (PublicKey::Rsa { modulus, exponent }, _) => {
             return rsa_key(modulus, exponent).and_then(|key| rsa(key, scheme, message, signature));
@@ -48,6 +51,15 @@ fn p384(point: &[u8], der: bool, message: &[u8], signature: &[u8]) -> Option<()>
     };
     let key = VerifyingKey::from_sec1_bytes(point).ok()?;
     key.verify(message, &signature).ok()
+}
+
+fn p384_sha256(point: &[u8], message: &[u8], signature: &[u8]) -> Option<()> {
+    use p384::ecdsa::signature::hazmat::PrehashVerifier as _;
+    use p384::ecdsa::{Signature, VerifyingKey};
+    let signature = Signature::from_der(signature).ok()?;
+    let key = VerifyingKey::from_sec1_bytes(point).ok()?;
+    key.verify_prehash(&Sha256::digest(message), &signature)
+        .ok()
 }
 
 fn rsa_key(modulus: &[u8], exponent: &[u8]) -> Result<RsaPublicKey, SignatureError> {

@@ -154,3 +154,30 @@ fn rsa_refuses_numbers_that_are_no_key() {
         assert_eq!(PublicKey::rsa(&modulus, exponent), Err(KeyError::Exponent));
     }
 }
+
+#[test]
+fn p384_with_sha256_verifies_with_that_scheme_only() {
+    use p384::ecdsa::signature::hazmat::PrehashSigner as _;
+    use sha2::{Digest as _, Sha256};
+    let signer = p384::ecdsa::SigningKey::from_slice(&[7; 48]).unwrap();
+    let point = signer.verifying_key().to_encoded_point(false);
+    let key = PublicKey::P384(point.as_bytes().try_into().unwrap());
+    let digest = Sha256::digest(MESSAGE);
+    let signature: p384::ecdsa::Signature = signer.sign_prehash(&digest).unwrap();
+    let signature = signature.to_der().as_bytes().to_vec();
+    let scheme = Scheme::EcdsaP384Sha256Der;
+    assert_eq!(verify(&key, scheme, MESSAGE, &signature), Ok(()));
+    let others = [
+        (Scheme::EcdsaSha384Der, SignatureError::Invalid),
+        (Scheme::EcdsaSha256Der, SignatureError::Scheme),
+    ];
+    for (other, wanted) in others {
+        assert_eq!(verify(&key, other, MESSAGE, &signature), Err(wanted));
+    }
+    for at in 0..signature.len() {
+        let mut changed = signature.clone();
+        changed[at] ^= 1;
+        let refused = verify(&key, scheme, MESSAGE, &changed);
+        assert_eq!(refused, Err(SignatureError::Invalid), "byte {at}");
+    }
+}

@@ -1,0 +1,192 @@
+//! `cloister verify cert`: a certificate that carries evidence, or a conceptual message wrapper, in a file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use cloister_measure::reference::ReferenceValues;
+use cloister_verify::cert::{Form, Leaf, ccc, form, privasys, wrapped};
+use cloister_verify::policy::PolicyFile;
+use cloister_verify::snp::{AMD, Endorsements, Image};
+use cloister_verify::{Policy, Verdict, tpm, x509};
+
+use super::evidence::{At, conclude, read, read_all};
+use super::{reference_values, snp};
+use crate::cmd::{CommandError, Context};
+
+/// Judge a certificate that carries evidence: one of Cloister's own, CMW, CCC RA-TLS or Privasys
+///
+/// What the file is, is told by its content. The verdict is about the file: only the TLS connection on which the
+/// certificate was shown says who holds its key.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The certificate, PEM (certificates behind it count as `--issuer`) or DER; or a CMW by itself, JSON or CBOR
+    file: PathBuf,
+    /// Own leaf: the bundle that the guest serves with it
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Certificates of the leaf's signer, PEM or DER; they show that the leaf is whole, and add no trust
+    #[arg(long, value_name = "FILE")]
+    issuer: Vec<PathBuf>,
+    /// VCEK or VLEK where the certificate does not carry it, PEM or DER; certificates behind it count as its chain
+    #[arg(long, value_name = "FILE")]
+    collateral: Option<PathBuf>,
+    /// Revocation list of AMD's root, PEM or DER
+    #[arg(long, value_name = "FILE")]
+    crl: Vec<PathBuf>,
+    /// Reference values of the image: a file `measurements/RECIPE/PLATFORM.json`
+    #[arg(long, value_name = "FILE", conflicts_with = "expect_measurement")]
+    expect: Option<PathBuf>,
+    /// The launch digest, 48 bytes in hex
+    #[arg(long, value_name = "HEX", value_parser = snp::bytes::<48>)]
+    expect_measurement: Option<[u8; 48]>,
+    /// Nonce that the claims of CCC evidence must hold, in hex
+    #[arg(long, value_name = "HEX", value_parser = nonce)]
+    nonce: Option<Nonce>,
+    /// Policy in TOML, table `snp`
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Bytes of any length: clap would take a `Vec` for several values.
+#[derive(Debug, Clone)]
+struct Nonce(Vec<u8>);
+
+/// Runs the verb: 0 accepted, 1 rejected, 2 nothing known, 3 collateral missing.
+pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let input = read(&args.file)?;
+    if is_wrapper(&input) {
+        args.refuse("a CMW by itself", &[])?;
+        return conclude(&wrapped::appraise_file(&input), ctx);
+    }
+    let file = || format!("`{}` cannot be used", args.file.display());
+    let certificates = x509::certificates(&input).with_context(file)?;
+    let (first, behind) = certificates.split_first().ok_or_else(|| args.unknown())?;
+    let form = form(first).ok_or_else(|| args.unknown())?;
+    let given = read_all(&args.issuer)?;
+    let issuers: Vec<&[u8]> = behind.iter().chain(&given).map(Vec::as_slice).collect();
+    let leaf = Leaf {
+        der: first,
+        issuers: &issuers,
+    };
+    let at = args.at.seconds();
+    let verdict = match form {
+        Form::Cloister => args.own(first, at)?,
+        Form::Wrapped => {
+            args.refuse("a CMW", &["--issuer"])?;
+            wrapped::appraise(&leaf, at)
+        }
+        Form::Ccc => {
+            args.refuse("a CCC certificate", &["--issuer", "--nonce"])?;
+            ccc::appraise(
+                &leaf,
+                args.nonce.as_ref().map(|nonce| nonce.0.as_slice()),
+                at,
+            )
+        }
+        Form::Privasys => args.privasys(&leaf, at)?,
+    };
+    conclude(&verdict, ctx)
+}
+
+impl Args {
+    /// One of Cloister's own leaves.
+    fn own(&self, leaf: &[u8], at: u64) -> Result<Verdict, CommandError> {
+        self.refuse("a leaf of Cloister's", &["--bundle", "--expect"])?;
+        let (Some(bundle), Some(expect)) = (&self.bundle, &self.expect) else {
+            let error = anyhow::anyhow!("`{}` is a leaf of Cloister's", self.file.display());
+            return Err(CommandError::new(error)
+                .with_hint("give `--bundle`, what the guest serves at `/.well-known/attestation`, and `--expect`"));
+        };
+        let (bundle, reference) = (read(bundle)?, reference_values(expect)?);
+        let policy = Policy::default();
+        Ok(tpm::appraise_leaf(leaf, &bundle, &reference, &policy, at))
+    }
+
+    fn privasys(&self, leaf: &Leaf<'_>, at: u64) -> Result<Verdict, CommandError> {
+        const MEANT: [&str; 6] = [
+            "--issuer",
+            "--collateral",
+            "--crl",
+            "--expect",
+            "--expect-measurement",
+            "--policy",
+        ];
+        self.refuse("a Privasys certificate", &MEANT)?;
+        let policy = match &self.policy {
+            Some(path) => snp::policy(path)?.snp,
+            None => PolicyFile::default().snp,
+        };
+        let reference: Option<ReferenceValues> =
+            self.expect.as_deref().map(reference_values).transpose()?;
+        let vek = self.collateral.as_deref().map(read).transpose()?;
+        let crls = read_all(&self.crl)?;
+        let crls: Vec<&[u8]> = crls.iter().map(Vec::as_slice).collect();
+        let measurement = self.expect_measurement.map(Image::Measurement);
+        let expected = privasys::Expected {
+            image: reference.as_ref().map(Image::Reference).or(measurement),
+            endorsements: Endorsements {
+                vek: vek.as_deref(),
+                chain: &[],
+                crls: &crls,
+            },
+            policy: &policy,
+            roots: &AMD,
+        };
+        Ok(privasys::appraise(leaf, &expected, at))
+    }
+
+    /// An option that the file's form has no use for would be silently ignored.
+    fn refuse(&self, form: &str, meant: &[&str]) -> Result<(), CommandError> {
+        let given = [
+            ("--bundle", self.bundle.is_some()),
+            ("--issuer", !self.issuer.is_empty()),
+            ("--collateral", self.collateral.is_some()),
+            ("--crl", !self.crl.is_empty()),
+            ("--expect", self.expect.is_some()),
+            ("--expect-measurement", self.expect_measurement.is_some()),
+            ("--nonce", self.nonce.is_some()),
+            ("--policy", self.policy.is_some()),
+        ];
+        let stray = given
+            .iter()
+            .find(|(name, given)| *given && !meant.contains(name));
+        let Some((name, _)) = stray else {
+            return Ok(());
+        };
+        let error = anyhow::anyhow!(
+            "`{}` is {form}, for which `{name}` means nothing",
+            self.file.display()
+        );
+        let hint = match meant {
+            [] => "leave it out".to_owned(),
+            meant => format!("it takes {}", meant.join(", ")),
+        };
+        Err(CommandError::new(error).with_hint(&hint))
+    }
+
+    fn unknown(&self) -> CommandError {
+        let error = anyhow::anyhow!(
+            "`{}` is a certificate without evidence of a known form",
+            self.file.display()
+        );
+        CommandError::new(error).with_hint(
+            "known are the extensions 1.3.6.1.5.5.7.1.35 (CMW), 2.23.133.5.4.9 (CCC) and Privasys' 1.3.6.1.4.1.65230.4.1 and 1.2.840.113741.1.5.5.1.6",
+        )
+    }
+}
+
+/// A CMW in JSON begins with a bracket, one in CBOR with an array, a map or a tag; no certificate does.
+fn is_wrapper(input: &[u8]) -> bool {
+    let json = matches!(input.trim_ascii_start().first(), Some(b'[' | b'{'));
+    json || matches!(input.first(), Some(0x80..=0xdf))
+}
+
+fn nonce(text: &str) -> Result<Nonce, String> {
+    match hex::decode(text) {
+        Ok(bytes) if !bytes.is_empty() => Ok(Nonce(bytes)),
+        _ => Err("wanted bytes in hex".to_owned()),
+    }
+}

@@ -1,0 +1,114 @@
+//! `cloister verify cert` as a program: forms are told apart, exit codes, options that mean nothing are refused.
+
+#[cfg(test)]
+mod verify_cert {
+    use std::process::Command;
+
+    use cloister_test_pki::{Certificate, Extension, Key, Parameters};
+
+    /// Runs the verb: exit code, standard output, standard error.
+    fn verify(arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_cloister"))
+            .args(["verify", "cert"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code().unwrap(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    fn put(directory: &tempfile::TempDir, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// A certificate with one extension, signed by its own key.
+    fn certificate(oid: &str, value: &[u8]) -> Vec<u8> {
+        let key = Key::p384().unwrap();
+        let certificate = Certificate {
+            version: 2,
+            serial: vec![7],
+            issuer: "leaf".to_owned(),
+            subject: "leaf".to_owned(),
+            validity: (1_795_305_600, 1_795_392_000),
+            extensions: vec![Extension {
+                oid: oid.to_owned(),
+                critical: false,
+                value: value.to_vec(),
+            }],
+            inner: Parameters::EcdsaSha384,
+            outer: Parameters::EcdsaSha384,
+        };
+        certificate.sign(&key, &key).unwrap()
+    }
+
+    #[test]
+    fn each_form_is_told_by_its_content() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = ["--at", "2026-11-22T01:00:00Z", "--json"];
+        let cases = [
+            ("1.3.6.1.5.5.7.1.35", "cmw"),
+            ("2.23.133.5.4.9", "ccc-ra-tls"),
+            ("1.3.6.1.4.1.65230.4.1", "privasys"),
+            ("1.2.840.113741.1.5.5.1.6", "privasys"),
+        ];
+        for (oid, platform) in cases {
+            let file = put(&directory, "leaf", certificate(oid, &[4, 0]));
+            let (code, output, error) = verify(&[&[file.as_str()], at.as_slice()].concat());
+            assert_eq!(code, 1, "{output}{error}");
+            let verdict: serde_json::Value = serde_json::from_str(&output).unwrap();
+            assert_eq!(verdict["platform"], platform);
+            assert_eq!(verdict["verdict"], "rejected");
+            assert_eq!(verdict["evaluated-at"], "2026-11-22T01:00:00Z");
+        }
+        for wrapper in [&br#"["a/b","AQ",4]"#[..], &[0x82, 0x18, 60, 0x41, 1]] {
+            let (code, output, error) = verify(&[&put(&directory, "cmw", wrapper)]);
+            assert_eq!(code, 1, "{output}{error}");
+            assert!(output.contains("pass     cmw-format"), "{output}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_verdict() {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = put(&directory, "plain", certificate("2.5.29.14", &[4, 1, 1]));
+        let (code, output, error) = verify(&[&plain]);
+        assert_eq!((code, output.as_str()), (2, ""));
+        assert!(
+            error.contains("without evidence of a known form"),
+            "{error}"
+        );
+        assert!(error.contains("hint: known are"), "{error}");
+        let (code, _, error) = verify(&[&put(&directory, "text", "hello")]);
+        assert_eq!(code, 2);
+        assert!(error.contains("no certificate in the input"), "{error}");
+    }
+
+    #[test]
+    fn options_without_meaning_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let ccc = put(&directory, "ccc", certificate("2.23.133.5.4.9", &[4, 0]));
+        let measurement = "3e".repeat(48);
+        let (code, _, error) = verify(&[&ccc, "--expect-measurement", &measurement]);
+        assert_eq!(code, 2);
+        let wanted = "is a CCC certificate, for which `--expect-measurement` means nothing";
+        assert!(error.contains(wanted), "{error}");
+        assert!(error.contains("it takes --issuer, --nonce"), "{error}");
+        let privasys = put(
+            &directory,
+            "p",
+            certificate("1.3.6.1.4.1.65230.4.1", &[4, 0]),
+        );
+        let (code, _, error) = verify(&[&privasys, "--nonce", "00"]);
+        assert_eq!(code, 2);
+        assert!(error.contains("`--nonce` means nothing"), "{error}");
+        let (code, _, error) = verify(&[&ccc, "--nonce", "0"]);
+        assert_eq!(code, 2);
+        assert!(error.contains("wanted bytes in hex"), "{error}");
+    }
+}
