@@ -14,16 +14,20 @@
 //! | [`signature`] | public keys and the signatures they made |
 //! | [`x509`] | certificates and revocation lists of other parties |
 //! | [`certificate`] | the checks of the leaf certificate |
+//! | [`collateral`] | what vendors publish beside the evidence |
 //! | [`snp`] | appraisal of SEV-SNP reports |
+//! | [`tdx`] | appraisal of TD quotes |
 //! | [`tpm`] | appraisal of TPM quotes, for a leaf and for a session |
 
 #![forbid(unsafe_code)]
 
 pub mod certificate;
 mod checks;
+pub mod collateral;
 pub mod policy;
 pub mod signature;
 pub mod snp;
+pub mod tdx;
 pub mod tpm;
 pub mod verdict;
 pub mod x509;

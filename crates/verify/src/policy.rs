@@ -7,7 +7,7 @@ use cloister_evidence::binding::MAX_LEAF_VALIDITY;
 use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
-use crate::snp;
+use crate::{snp, tdx};
 
 /// The schema version of policy files.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -43,6 +43,9 @@ pub struct PolicyFile {
     /// SEV-SNP reports.
     #[serde(default)]
     pub snp: snp::Policy,
+    /// TD quotes.
+    #[serde(default)]
+    pub tdx: tdx::Policy,
 }
 
 /// Why text is not a policy.
