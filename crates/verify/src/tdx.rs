@@ -92,7 +92,7 @@ pub fn appraise(
             .map(|reference| reference.recipe.as_str()),
         confidential: !expected.signature_only,
         trust: Trust::Hardware,
-        at,
+        at: Some(at),
     };
     let rules: Vec<&Rule> = [rules::PLATFORM, rules::GUEST, rules::EXPECTED].concat();
     Verdict::new(&subject, checks.finish(&rules))
@@ -117,7 +117,7 @@ fn platform(
     if !checks.require(&rules::TEE_TYPE, passed, tell(genuine), tell(found)) {
         return;
     }
-    let Some(pck) = chain::pck(quote.endorsement.pck_chain, roots.root, at, checks) else {
+    let Some((pck, valid)) = chain::pck(quote.endorsement.pck_chain, roots.root, at, checks) else {
         return;
     };
     let signed = chain::quote(quote, &pck, checks);
@@ -136,7 +136,7 @@ fn platform(
         return;
     };
     let current = standing::current(collateral, &signers, policy, at, checks);
-    if signed && root_clear && pck_clear && current {
+    if valid && signed && root_clear && pck_clear && current {
         standing::appraise(input, collateral, policy, roots.root, at, checks);
     }
 }

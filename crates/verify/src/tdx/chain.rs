@@ -28,6 +28,8 @@ enum ChainError {
     Pinned(X509Error),
     #[error(transparent)]
     Format(#[from] X509Error),
+    #[error("line {line} of the chain is neither base64 nor the border of a certificate")]
+    Text { line: usize },
     #[error("chain has {found} certificates, wanted {wanted}")]
     Length { wanted: &'static str, found: usize },
     #[error("chain ends with `{subject}`, which is not the pinned root")]
@@ -69,8 +71,8 @@ pub(super) struct Pck {
     root: X509,
 }
 
-/// Checks the PCK's chain.
-pub(super) fn pck(chain: &[u8], root: &[u8], at: u64, checks: &mut Checks) -> Option<Pck> {
+/// Checks the PCK's chain; the flag tells whether it is valid at `at`.
+pub(super) fn pck(chain: &[u8], root: &[u8], at: u64, checks: &mut Checks) -> Option<(Pck, bool)> {
     let wanted = "a chain to the pinned Intel root";
     let pck = checks.take(&rules::PCK_CHAIN, wanted, followed(chain, root))?;
     let all = [&pck.leaf, &pck.ca, &pck.root];
@@ -78,12 +80,13 @@ pub(super) fn pck(chain: &[u8], root: &[u8], at: u64, checks: &mut Checks) -> Op
         .into_iter()
         .try_for_each(|certificate| certificate.valid_at(at));
     let wanted = "certificates that are valid at the time of the appraisal";
-    checks.take(&rules::PCK_VALIDITY, wanted, valid);
-    Some(pck)
+    let valid = checks.take(&rules::PCK_VALIDITY, wanted, valid).is_some();
+    Some((pck, valid))
 }
 
 fn followed(chain: &[u8], root: &[u8]) -> Result<Pck, ChainError> {
     let pinned = X509::from_der(root).map_err(ChainError::Pinned)?;
+    bare(chain)?;
     let mut certificates = X509::read_all(chain)?.into_iter();
     let (leaf, ca, last) = (
         certificates.next(),
@@ -107,6 +110,23 @@ fn followed(chain: &[u8], root: &[u8]) -> Result<Pck, ChainError> {
         ca: ca.clone(),
         root: pinned,
     })
+}
+
+/// Nothing may stand around the certificates of a quote, which no signature covers, but for the NUL that some platforms end it with.
+fn bare(chain: &[u8]) -> Result<(), ChainError> {
+    let chain = chain.strip_suffix(&[0]).unwrap_or(chain);
+    let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || [b'+', b'/', b'='].contains(byte);
+    let known = |row: &[u8]| match row.strip_suffix(b"\r").unwrap_or(row) {
+        b"-----BEGIN CERTIFICATE-----" | b"-----END CERTIFICATE-----" => true,
+        row => row.iter().all(base64),
+    };
+    match chain
+        .split(|byte| *byte == b'\n')
+        .position(|row| !known(row))
+    {
+        None => Ok(()),
+        Some(at) => Err(ChainError::Text { line: at + 1 }),
+    }
 }
 
 /// The root may be left out of a chain, but no other may stand for it.

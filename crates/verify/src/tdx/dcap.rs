@@ -55,7 +55,7 @@ const ENCLAVE: [&str; 7] = [
     "QE MISCSELECT",
     "QE ATTRIBUTES",
     "Unsupported QE Identity",
-    "No matching QE TCB level",
+    "QE ISVSVN",
 ];
 const REVOKED: &str = "TCB status is invalid: Revoked";
 

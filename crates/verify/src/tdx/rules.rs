@@ -19,7 +19,7 @@ rules! {
     TCB_STATUS "tcb-status" "the policy names the statuses it takes; others are of platforms with known holes"
     ADVISORIES "advisories" "advisories that the policy refuses must not apply"
     TCB_EVALUATION "tcb-evaluation" "collateral from before the floor does not know of later holes"
-    DEBUG "td-debug" "with a bit of TUD set, debugging or profiling, the host reads the TD's memory or state"
+    DEBUG "debug" "with a bit of TUD set, debugging or profiling, the host reads the TD's memory or state"
     ATTRIBUTES "td-attributes" "bits of TDATTRIBUTES without known meaning must be zero"
     SEPT_VE "sept-ve-disable" "without it the host injects #VE into the kernel by unmapping pages"
     MIGRATION "migratable" "a migration TD can take the TD elsewhere"
