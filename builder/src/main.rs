@@ -11,6 +11,7 @@ use crate::cmd::{CommandError, Context, StoreContext};
 
 mod client;
 mod cmd;
+mod collateral;
 mod corim;
 mod deb;
 mod debian;
@@ -80,6 +81,7 @@ enum Verb {
     Measure(cmd::measure::Args),
     Inspect(cmd::inspect::Args),
     Verify(cmd::verify::Args),
+    Collateral(cmd::collateral::Args),
     Diff(cmd::diff::Args),
     Reproduce(cmd::reproduce::Args),
     Boot(cmd::boot::Args),
@@ -115,6 +117,7 @@ fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Verb::Measure(args) => cmd::measure::run(args, &ctx),
         Verb::Inspect(args) => cmd::inspect::run(args, &ctx),
         Verb::Verify(args) => cmd::verify::run(args, &ctx),
+        Verb::Collateral(args) => cmd::collateral::run(&args, &ctx),
         Verb::Diff(args) => cmd::diff::run(args, &ctx),
         Verb::Reproduce(args) => cmd::reproduce::run(args, &stocked(ctx)?),
         Verb::Boot(args) => cmd::boot::run(args, &ctx),

@@ -11,6 +11,7 @@ use crate::store::Store;
 mod ambient;
 pub(crate) mod boot;
 pub(crate) mod build;
+pub(crate) mod collateral;
 pub(crate) mod connect;
 pub(crate) mod diff;
 pub(crate) mod fetch;

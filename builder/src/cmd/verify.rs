@@ -2,6 +2,7 @@
 
 mod evidence;
 mod snp;
+mod tdx;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +12,8 @@ use anyhow::Context as _;
 use cloister_measure::reference::ReferenceValues;
 use cloister_verify::Policy;
 use tokio::time::{Instant, sleep};
+
+pub(super) use evidence::{decoded, read};
 
 use super::{CommandError, Context, DIFFERENT};
 use crate::client::attest::{self, Session};
@@ -41,6 +44,7 @@ struct Live {
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
     Snp(Box<snp::Args>),
+    Tdx(Box<tdx::Args>),
 }
 
 /// What an endpoint is held against, for every verb that attests one.
@@ -61,6 +65,7 @@ pub(crate) struct Expected {
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     match (args.kind, args.live) {
         (Some(Kind::Snp(args)), _) => snp::run(&args, ctx),
+        (Some(Kind::Tdx(args)), _) => tdx::run(&args, ctx),
         (None, Some(live)) => endpoint(&live, ctx),
         (None, None) => Err(CommandError::new(anyhow::anyhow!("nothing to verify"))
             .with_hint("name an address, or a kind of evidence: see `cloister verify --help`")),

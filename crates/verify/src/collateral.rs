@@ -184,6 +184,16 @@ struct Document {
 }
 
 impl Collateral {
+    /// The names that [`Collateral::from_files`] reads.
+    pub const FILES: [&'static str; 6] = [
+        "tcb_info.json",
+        "tcb_info_issuer_chain.pem",
+        "qe_identity.json",
+        "qe_identity_issuer_chain.pem",
+        "pck_crl.der",
+        "root_crl.der",
+    ];
+
     /// Reads a bundle in our JSON form, or TDX collateral in the JSON or YAML of others.
     ///
     /// # Errors
@@ -217,9 +227,8 @@ impl Collateral {
         Ok(collateral)
     }
 
-    /// Reads TDX collateral from the files of a folder, by name: `tcb_info.json`, `qe_identity.json` (whole responses of the
-    /// certification service), `tcb_info_issuer_chain.pem`, `qe_identity_issuer_chain.pem`, `pck_crl.der`, `root_crl.der`. Other
-    /// names are passed over.
+    /// Reads TDX collateral from the files of a folder by name ([`Collateral::FILES`]): `tcb_info.json` and `qe_identity.json` are
+    /// whole responses of the certification service. Other names are passed over.
     ///
     /// # Errors
     /// See [`CollateralError`].

@@ -21,6 +21,7 @@ use crate::checks::{Checks, Rule};
 use crate::collateral::{TCB_INFO, TdxCollateral};
 use crate::verdict::{Mode, Subject, Trust};
 
+pub use dcap::{PckCa, Platform, PlatformError, platform};
 pub use intel::{INTEL, Roots};
 pub use policy::{Policy, TcbStatus};
 pub use quote::{Body, Body15, Endorsement, MAX_BYTES, Quote, QuoteError};
@@ -67,7 +68,7 @@ pub fn appraise(
     let parsed = checks.take(&rules::FORMAT, wanted, Quote::parse(quote));
     if let Some(parsed) = &parsed {
         let genuine = quote.get(..parsed.length).unwrap_or_default();
-        platform(genuine, parsed, collateral, policy, roots, at, &mut checks);
+        authenticity(genuine, parsed, collateral, policy, roots, at, &mut checks);
     }
     let guest = [rules::GUEST, rules::EXPECTED];
     if expected.signature_only {
@@ -99,7 +100,7 @@ pub fn appraise(
 }
 
 /// The checks of signatures, collateral and TCB.
-fn platform(
+fn authenticity(
     input: &[u8],
     quote: &Quote<'_>,
     collateral: Option<&TdxCollateral>,

@@ -114,7 +114,7 @@ fn unhexed(input: Vec<u8>) -> Vec<u8> {
 }
 
 /// Takes exactly `N` bytes in hex.
-fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
+pub(super) fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
     let mut bytes = [0; N];
     match hex::decode_to_slice(text, &mut bytes) {
         Ok(()) => Ok(bytes),

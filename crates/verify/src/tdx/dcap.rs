@@ -5,6 +5,7 @@
 
 use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::config::{Config, CryptoProvider};
+use dcap_qvl::intel::parse_pck_extension_with;
 use dcap_qvl::signature::DerSigEncoder;
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::x509::X509CertBackend;
@@ -14,8 +15,10 @@ use rustls_pki_types::{
 use sha2::{Digest as _, Sha256, Sha384};
 use thiserror::Error;
 
+use super::quote::{Quote, QuoteError};
 use crate::collateral::TdxCollateral;
 use crate::signature::{PublicKey, Scheme};
+use crate::x509::{X509, X509Error};
 
 /// The standing of a platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +106,86 @@ pub(super) fn evaluate(
             };
             Err(DcapError { step, reason })
         }
+    })
+}
+
+/// What the certification service is asked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Platform {
+    /// Family, model, stepping, platform type: what TCB info is about.
+    pub fmspc: [u8; 6],
+    /// Who issued the PCK certificate.
+    pub ca: PckCa,
+}
+
+/// Intel's two PCK authorities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PckCa {
+    /// Of platforms with one package.
+    Processor,
+    /// Of platforms with several, which register.
+    Platform,
+}
+
+impl PckCa {
+    /// The name in requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            PckCa::Processor => "processor",
+            PckCa::Platform => "platform",
+        }
+    }
+}
+
+/// Why a quote does not tell its platform.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PlatformError {
+    /// Not a quote.
+    #[error(transparent)]
+    Quote(#[from] QuoteError),
+    /// Its certificates do not parse.
+    #[error("certificates of the quote: {0}")]
+    Certificates(#[from] X509Error),
+    /// The PCK certificate has no readable SGX extension.
+    #[error("PCK certificate: {reason}")]
+    Extension {
+        /// What the reader says.
+        reason: String,
+    },
+    /// Issued by neither authority.
+    #[error("PCK certificate is issued by `{issuer}`, wanted the Processor or the Platform CA")]
+    Issuer {
+        /// The issuer.
+        issuer: String,
+    },
+}
+
+/// Reads which platform made a quote, without checking anything: to ask for its collateral.
+///
+/// # Errors
+/// See [`PlatformError`].
+pub fn platform(quote: &[u8]) -> Result<Platform, PlatformError> {
+    let quote = Quote::parse(quote)?;
+    let certificates = X509::read_all(quote.endorsement.pck_chain)?;
+    let leaf = certificates.first().ok_or(X509Error::None)?;
+    let extension = parse_pck_extension_with::<Ours>(leaf.der());
+    let extension = extension.map_err(|error| PlatformError::Extension {
+        reason: format!("{error:#}"),
+    })?;
+    let issuer = leaf.issuer().to_string();
+    let named = |name| issuer.split(',').any(|part| part == name);
+    let ca = match (
+        named("CN=Intel SGX PCK Processor CA"),
+        named("CN=Intel SGX PCK Platform CA"),
+    ) {
+        (true, false) => PckCa::Processor,
+        (false, true) => PckCa::Platform,
+        _ => return Err(PlatformError::Issuer { issuer }),
+    };
+    Ok(Platform {
+        fmspc: extension.fmspc,
+        ca,
     })
 }
 
