@@ -270,3 +270,6 @@ fn crl(body: &[u8]) -> Result<Vec<u8>, CollateralError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A client.
 pub(crate) struct Agent {
     agent: ureq::Agent,
+    pauses: &'static [Duration],
 }
 
 /// Why there is no answer.
@@ -121,6 +122,14 @@ impl HttpError {
 impl Agent {
     /// A client that trusts the machine's certificate roots; an attempt may take `limit`.
     pub(crate) fn new(limit: Duration) -> Result<Self, HttpError> {
+        Self::with_pauses(limit, &PAUSES)
+    }
+
+    /// The same with other pauses.
+    pub(super) fn with_pauses(
+        limit: Duration,
+        pauses: &'static [Duration],
+    ) -> Result<Self, HttpError> {
         let tls = source::tls(None).map_err(HttpError::Certificates)?;
         let config = ureq::Agent::config_builder()
             .tls_config(tls)
@@ -131,6 +140,7 @@ impl Agent {
             .build();
         Ok(Self {
             agent: config.new_agent(),
+            pauses,
         })
     }
 
@@ -140,7 +150,7 @@ impl Agent {
         url: &str,
         header: Option<&'static str>,
     ) -> Result<(Vec<u8>, Option<String>), HttpError> {
-        let mut pauses = PAUSES.into_iter();
+        let mut pauses = self.pauses.iter().copied();
         loop {
             let (error, asked) = match self.attempt(url, header) {
                 Ok(answer) => return Ok(answer),
