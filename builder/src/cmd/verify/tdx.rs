@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
 }
 
 /// Reads a bundle, or the files of a folder.
-fn collateral(path: &Path) -> Result<Collateral, CommandError> {
+pub(super) fn collateral(path: &Path) -> Result<Collateral, CommandError> {
     let parsed = match path.is_dir() {
         true => Collateral::from_files(&files(path)?),
         false => Collateral::read(&read(path)?),
