@@ -1,6 +1,6 @@
 //! GET for small answers: no redirects, one limit for the whole of an attempt, and waiting as long as a busy service asks for.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
@@ -145,11 +145,7 @@ impl Agent {
     }
 
     /// The body, and the issuer chain in PEM when `header` names where it stands. Tries again while that may help.
-    pub(super) fn get(
-        &self,
-        url: &str,
-        header: Option<&'static str>,
-    ) -> Result<(Vec<u8>, Option<String>), HttpError> {
+    pub(super) fn get(&self, url: &str, header: Option<&'static str>) -> Result<Answer, HttpError> {
         let mut pauses = self.pauses.iter().copied();
         loop {
             let (error, asked) = match self.attempt(url, header) {
@@ -175,12 +171,8 @@ impl Agent {
         }
     }
 
-    /// One attempt; a failed one says how long the service wants to be left alone.
-    fn attempt(
-        &self,
-        url: &str,
-        header: Option<&'static str>,
-    ) -> Result<(Vec<u8>, Option<String>), (HttpError, Option<Duration>)> {
+    /// One attempt.
+    fn attempt(&self, url: &str, header: Option<&'static str>) -> Result<Answer, Failed> {
         let name = || url.to_owned();
         let answer = self.agent.get(url).call().map_err(|error| {
             let source = Box::new(error);
@@ -207,35 +199,32 @@ impl Agent {
             }
         }
         let chain = header.map(|header| {
-            let value = answer
-                .headers()
-                .get(header)
-                .and_then(|value| value.to_str().ok());
-            let chain = value.and_then(unescaped);
-            chain.ok_or((
-                HttpError::Header {
-                    url: name(),
-                    header,
-                },
-                None,
-            ))
+            let value = answer.headers().get(header);
+            let text = value.and_then(|value| value.to_str().ok());
+            let missing = HttpError::Header {
+                url: name(),
+                header,
+            };
+            text.and_then(unescaped).ok_or((missing, None))
         });
         let chain = chain.transpose()?;
-        let mut body = Vec::new();
-        let mut reader = answer.into_body().into_reader().take(LARGEST + 1);
-        if let Err(source) = reader.read_to_end(&mut body) {
-            return Err((
-                HttpError::Interrupted {
-                    url: name(),
-                    source,
-                },
-                None,
-            ));
-        }
-        if body.len() as u64 > LARGEST {
-            return Err((HttpError::TooLarge { url: name() }, None));
-        }
-        Ok((body, chain))
+        let body = whole(url, answer.into_body().into_reader());
+        Ok((body.map_err(|error| (error, None))?, chain))
+    }
+}
+
+/// Body and issuer chain.
+type Answer = (Vec<u8>, Option<String>);
+/// What went wrong, and how long the service wants to be left alone.
+type Failed = (HttpError, Option<Duration>);
+
+fn whole(url: &str, reader: impl Read) -> Result<Vec<u8>, HttpError> {
+    let url = url.to_owned();
+    let mut body = Vec::new();
+    match reader.take(LARGEST + 1).read_to_end(&mut body) {
+        Err(source) => Err(HttpError::Interrupted { url, source }),
+        Ok(_) if body.len() as u64 > LARGEST => Err(HttpError::TooLarge { url }),
+        Ok(_) => Ok(body),
     }
 }
 

@@ -227,92 +227,79 @@ fn busy_service_is_asked_again_when_it_says() {
     assert_eq!(server.asked().len(), 1);
 }
 
-/// Each reply, what becomes of it, and how often it was asked for.
-#[test]
-fn misbehaving_service_gives_an_error_and_leaves_nothing_in_the_cache() {
-    type Judge = fn(&FetchError) -> bool;
+/// A reply, what becomes of it, and how often it is asked for.
+type Misbehaviour = (&'static str, Reply, fn(&FetchError) -> bool, usize);
+
+fn http(error: &FetchError) -> Option<&HttpError> {
+    match error {
+        FetchError::Http(error) => Some(error),
+        _ => None,
+    }
+}
+
+fn status(error: &FetchError, wanted: u16) -> bool {
+    matches!(http(error), Some(HttpError::Status { status, .. }) if *status == wanted)
+}
+
+fn content(error: &FetchError) -> bool {
+    matches!(error, FetchError::Content { .. })
+}
+
+fn misbehaviour() -> [Misbehaviour; 9] {
     let redirect = vec![("Location", "http://127.0.0.1:1/elsewhere".to_owned())];
-    let found = |status, headers, body: &[u8]| Reply::Answer(status, headers, body.to_vec());
-    let content: Judge = |error| matches!(error, FetchError::Content { .. });
-    let cases: [(&str, Reply, Judge, usize); 9] = [
+    let answer = |status, body: &[u8]| Reply::Answer(status, Vec::new(), body.to_vec());
+    let ok = |body| answer("200 OK", body);
+    let list: &[u8] = b"\x30\x82\x01\x20\x30";
+    [
         (
             "truncated",
             Reply::Truncated,
-            |error| matches!(error, FetchError::Http(HttpError::Interrupted { .. })),
+            |error| matches!(http(error), Some(HttpError::Interrupted { .. })),
             5,
         ),
         (
             "hang",
             Reply::Hang,
-            |error| matches!(error, FetchError::Http(HttpError::Unreachable { .. })),
+            |error| matches!(http(error), Some(HttpError::Unreachable { .. })),
             5,
         ),
         (
             "redirect",
-            found("302 Found", redirect, b""),
-            |error| matches!(error, FetchError::Http(HttpError::Redirect { .. })),
+            Reply::Answer("302 Found", redirect, Vec::new()),
+            |error| matches!(http(error), Some(HttpError::Redirect { .. })),
             1,
         ),
-        (
-            "gone",
-            found("404 Not Found", Vec::new(), b""),
-            |error| {
-                matches!(
-                    error,
-                    FetchError::Http(HttpError::Status { status: 404, .. })
-                )
-            },
-            1,
-        ),
-        (
-            "broken",
-            found("500 Oops", Vec::new(), b""),
-            |error| {
-                matches!(
-                    error,
-                    FetchError::Http(HttpError::Status { status: 500, .. })
-                )
-            },
-            5,
-        ),
-        (
-            "a page",
-            found("200 OK", Vec::new(), b"<html>log in</html>"),
-            content,
-            1,
-        ),
-        ("nothing", found("200 OK", Vec::new(), b""), content, 1),
-        (
-            "a list cut short",
-            found("200 OK", Vec::new(), b"\x30\x82\x01\x20\x30"),
-            content,
-            1,
-        ),
+        ("gone", answer("404 Not Found", b""), |e| status(e, 404), 1),
+        ("broken", answer("500 Oops", b""), |e| status(e, 500), 5),
+        ("a page", ok(b"<html>log in</html>"), content, 1),
+        ("nothing", ok(b""), content, 1),
+        ("a list cut short", ok(list), content, 1),
         (
             "too much",
-            found("200 OK", Vec::new(), &vec![b'0'; 2 << 20]),
-            |error| matches!(error, FetchError::Http(HttpError::TooLarge { .. })),
+            ok(&vec![b'0'; 2 << 20]),
+            |error| matches!(http(error), Some(HttpError::TooLarge { .. })),
             1,
         ),
-    ];
-    for (name, reply, wanted, times) in cases {
+    ]
+}
+
+#[test]
+fn misbehaving_service_gives_an_error_and_leaves_nothing_in_the_cache() {
+    for (name, reply, wanted, times) in misbehaviour() {
         let (quote, mut replies, _) = intel();
         replies.insert(PCK_CRL.to_owned(), vec![reply]);
         let server = Server::new(replies);
         let cache = tempfile::tempdir().unwrap();
-        let error = fetcher(cache.path(), false)
-            .tdx(&quote, &pcs(&server.base))
-            .unwrap_err();
+        let fetcher = fetcher(cache.path(), false);
+        let error = fetcher.tdx(&quote, &pcs(&server.base)).unwrap_err();
         assert!(wanted(&error), "{name}: {error:?}");
         let asked = server.asked();
-        assert_eq!(
-            asked.iter().filter(|path| *path == PCK_CRL).count(),
-            times,
-            "{name}"
-        );
+        let asked = asked.iter().filter(|path| *path == PCK_CRL);
+        assert_eq!(asked.count(), times, "{name}");
         // The documents before it, and nothing of the list.
-        let kept = std::fs::read_dir(cache.path()).unwrap().count();
-        assert_eq!(kept, 2, "{name}");
+        let kept = |path: &str| fetcher.place(&(server.base.clone() + path)).exists();
+        let kept = [TCB, IDENTITY, PCK_CRL, ROOT_CRL].map(kept);
+        assert_eq!(kept, [true, true, false, false], "{name}");
     }
 }
 
@@ -345,13 +332,9 @@ fn malformed_cache_is_an_error_and_not_an_answer() {
     fetcher(cache.path(), false)
         .tdx(&quote, &pcs(&server.base))
         .unwrap();
-    for entry in std::fs::read_dir(cache.path()).unwrap() {
-        std::fs::write(
-            entry.unwrap().path(),
-            "{\"url\":\"x\",\"chain\":null,\"body\":\"\"}",
-        )
-        .unwrap();
-    }
+    let place = fetcher(cache.path(), true).place(&(server.base.clone() + TCB));
+    assert!(place.exists());
+    std::fs::write(place, "{\"url\":\"x\",\"chain\":null,\"body\":\"\"}").unwrap();
     let error = fetcher(cache.path(), true)
         .tdx(&quote, &pcs(&server.base))
         .unwrap_err();

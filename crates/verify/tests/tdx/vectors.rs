@@ -58,12 +58,10 @@ fn load(directory: &Path, name: &str) -> (Vec<u8>, Option<TdxCollateral>) {
 }
 
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-    let named = entries.map(|entry| {
-        let name = entry.file_name().into_string().unwrap();
-        (name, std::fs::read(entry.path()).unwrap())
-    });
-    named.collect()
+    let names = Collateral::FILES.into_iter();
+    names
+        .filter_map(|name| Some((name.to_owned(), std::fs::read(folder.join(name)).ok()?)))
+        .collect()
 }
 
 fn azure(directory: &Path) -> (Vec<u8>, Option<TdxCollateral>) {
@@ -121,69 +119,60 @@ fn appraise_gives_the_verdicts_of_the_readme() {
     assert_eq!(checked, 7);
 }
 
-/// Bytes behind a quote that are not zero are refused; without them the quote is authentic. Two policies refuse the TD, which was
-/// started without SEPT_VE_DISABLE, and the chain of the documents' signer is not in the files.
+/// 2023-07-01T01:00:00Z.
+const SPR_TIME: u64 = 1_688_173_200;
+/// Where 39 bytes of text begin behind the quote of `v4-spr-e4`.
+const SPR_END: usize = 4935;
+
+/// Bytes behind a quote that are not zero are refused; and the TD was started without SEPT_VE_DISABLE.
 #[test]
-fn spr_e4_is_authentic_without_its_trailing_bytes_and_waits_for_the_issuer_chain() {
+fn spr_e4_is_refused_for_its_trailing_bytes_and_then_for_its_attributes() {
     let Some(directory) = directory() else { return };
     let (quote, collateral) = load(&directory, "v4-spr-e4");
-    let at = 1_688_173_200;
-    let verdict = judge(&quote, collateral.as_ref(), &Policy::default(), at);
-    assert_eq!(failed(&verdict), ["quote-format"]);
-    assert_eq!(
-        Quote::parse(&quote),
-        Err(QuoteError::Trailing { offset: 4935 })
-    );
-    let quote = &quote[..4935];
-    let verdict = judge(quote, collateral.as_ref(), &Policy::default(), at);
+    let judge = |quote| judge(quote, collateral.as_ref(), &Policy::default(), SPR_TIME);
+    assert_eq!(failed(&judge(&quote)), ["quote-format"]);
+    let trailing = QuoteError::Trailing { offset: SPR_END };
+    assert_eq!(Quote::parse(&quote), Err(trailing));
+    let verdict = judge(&quote[..SPR_END]);
     assert_eq!(failed(&verdict), ["sept-ve-disable"], "{verdict}");
+}
+
+/// The chain of the documents' signer is not in the files.
+#[test]
+fn spr_e4_is_authentic_and_waits_for_the_issuer_chain() {
+    let Some(directory) = directory() else { return };
+    let (quote, collateral) = load(&directory, "v4-spr-e4");
     let only = Expected {
         signature_only: true,
         ..Expected::default()
     };
-    let judge = |collateral: &TdxCollateral, at| {
-        appraise(
-            quote,
-            Some(collateral),
-            &only,
-            &Policy::default(),
-            &INTEL,
-            at,
-        )
+    let policy = Policy::default();
+    let judge = |tdx: &TdxCollateral, at| {
+        appraise(&quote[..SPR_END], Some(tdx), &only, &policy, &INTEL, at)
+    };
+    let passes = |verdict: &Verdict, name: &str| {
+        let outcome = verdict.check(name).unwrap().outcome;
+        assert_eq!(outcome, Outcome::Pass, "{name}\n{verdict}");
     };
     let mut collateral = collateral.unwrap();
-    let verdict = judge(&collateral, at);
+    let verdict = judge(&collateral, SPR_TIME);
     assert_eq!(verdict.conclusion, Conclusion::CollateralMissing);
     let missing = verdict.check("tcb-info").unwrap().missing.as_deref();
     assert_eq!(missing, Some("tcb-info-issuer-chain"));
-    for passed in [
-        "pck-chain",
-        "qe-report",
-        "quote-signature",
-        "root-crl",
-        "pck-crl",
-    ] {
-        assert_eq!(
-            verdict.check(passed).unwrap().outcome,
-            Outcome::Pass,
-            "{passed}"
-        );
-    }
+    let authentic = ["pck-chain", "qe-report", "quote-signature"];
+    let cleared = ["root-crl", "pck-crl"];
+    let names = authentic.into_iter().chain(cleared);
+    names.for_each(|name| passes(&verdict, name));
     // Intel signed these documents with the key it has today, whose later certificate other vectors have.
     let (_, later) = load(&directory, "v4-uptodate");
     let chain = later.unwrap().tcb_info.unwrap().issuer_chain;
     for signed in [&mut collateral.tcb_info, &mut collateral.qe_identity] {
         signed.as_mut().unwrap().issuer_chain = chain.clone();
     }
-    let verdict = judge(&collateral, at);
-    assert_eq!(
-        verdict.check("tcb-info").unwrap().outcome,
-        Outcome::Pass,
-        "{verdict}"
-    );
-    assert_eq!(verdict.check("qe-identity").unwrap().outcome, Outcome::Pass);
+    let verdict = judge(&collateral, SPR_TIME);
+    ["tcb-info", "qe-identity"].map(|name| passes(&verdict, name));
     assert_eq!(failed(&verdict), ["collateral-current"], "{verdict}");
-    // 2033: the PCK certificate has expired.
+    // 2053: the PCK certificate has expired.
     let verdict = judge(&collateral, 2_636_154_000);
     assert!(failed(&verdict).contains(&"pck-validity"), "{verdict}");
 }
