@@ -10,6 +10,7 @@ use crate::cmd::{CommandError, Context, Deferred, StoreContext};
 
 mod client;
 mod cmd;
+mod collateral;
 mod corim;
 mod deb;
 mod debian;
@@ -88,6 +89,8 @@ enum Verb {
     Inspect(Deferred<cmd::inspect::Args>),
     /// Compare a running guest's evidence with `measurements/`, or judge evidence in files
     Verify(Deferred<cmd::verify::Args>),
+    /// Bring certificates, revocation lists and TCB data for evidence
+    Collateral(Deferred<cmd::collateral::Args>),
     /// Say why two builds, images or reference values differ, down to the changed file and package
     Diff(Deferred<cmd::diff::Args>),
     /// Build twice in environments that differ, and compare with the committed measurements
@@ -125,6 +128,7 @@ fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Verb::Measure(Deferred(args)) => cmd::measure::run(args, &ctx),
         Verb::Inspect(Deferred(args)) => cmd::inspect::run(args, &ctx),
         Verb::Verify(Deferred(args)) => cmd::verify::run(args, &ctx),
+        Verb::Collateral(Deferred(args)) => cmd::collateral::run(&args, &ctx),
         Verb::Diff(Deferred(args)) => cmd::diff::run(args, &ctx),
         Verb::Reproduce(Deferred(args)) => cmd::reproduce::run(args, &stocked(ctx)?),
         Verb::Boot(Deferred(args)) => cmd::boot::run(args, &ctx),

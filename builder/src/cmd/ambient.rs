@@ -11,6 +11,14 @@ pub(super) fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The user's cache directory, by the XDG base directory specification.
+pub(super) fn cache(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let set = |name: &str| environment.get(name).filter(|value| value.starts_with('/'));
+    set("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")))
+}
+
 /// Seconds since 1970; 0 if the clock stands before that.
 #[expect(
     clippy::disallowed_methods,

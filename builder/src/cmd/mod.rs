@@ -13,6 +13,7 @@ use crate::store::Store;
 mod ambient;
 pub(crate) mod boot;
 pub(crate) mod build;
+pub(crate) mod collateral;
 pub(crate) mod connect;
 mod deferred;
 pub(crate) mod diff;

@@ -4,6 +4,7 @@ mod azure;
 mod cert;
 mod evidence;
 mod snp;
+mod tdx;
 mod tpm;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use anyhow::Context as _;
 use cloister_measure::reference::ReferenceValues;
 use cloister_verify::Policy;
 use tokio::time::{Instant, sleep};
+
+pub(super) use evidence::{decoded, read};
 
 use super::{CommandError, Context, DIFFERENT};
 use crate::client::attest::{self, Session};
@@ -41,6 +44,7 @@ enum Kind {
     Snp(Box<snp::Args>),
     Azure(Box<azure::Args>),
     Tpm(Box<tpm::Args>),
+    Tdx(Box<tdx::Args>),
 }
 
 /// What an endpoint is held against, for every verb that attests one.
@@ -64,6 +68,7 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
         (Some(Kind::Snp(args)), _) => snp::run(args, ctx),
         (Some(Kind::Azure(args)), _) => azure::run(args, ctx),
         (Some(Kind::Tpm(args)), _) => tpm::run(args, ctx),
+        (Some(Kind::Tdx(args)), _) => tdx::run(args, ctx),
         (None, Some(url)) => endpoint(url, &args.expected, ctx),
         // The command line demands an address unless a kind of evidence is named.
         (None, None) => Err(nothing()),

@@ -106,30 +106,8 @@ impl HttpError {
 impl Client {
     /// A client that trusts the machine's certificate roots and those in `certificates` (PEM).
     pub(crate) fn new(certificates: Option<&Path>) -> Result<Self, HttpError> {
-        let mut roots: Vec<Certificate<'static>> = rustls_native_certs::load_native_certs()
-            .certs
-            .iter()
-            .map(|der| Certificate::from_der(der).to_owned())
-            .collect();
-        if let Some(path) = certificates {
-            let bad = || HttpError::Certificates {
-                path: path.display().to_string(),
-            };
-            let pem = std::fs::read(path).map_err(|_| bad())?;
-            let before = roots.len();
-            roots.extend(ureq::tls::parse_pem(&pem).filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            }));
-            if roots.len() == before {
-                return Err(bad());
-            }
-        }
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .build();
         let config = ureq::Agent::config_builder()
-            .tls_config(tls)
+            .tls_config(tls(certificates)?)
             .http_status_as_error(false)
             .user_agent(concat!("cloister/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(Duration::from_secs(20)))
@@ -196,6 +174,32 @@ impl Client {
             }
         })
     }
+}
+
+/// The certificate roots of this machine and those in `certificates` (PEM).
+pub(crate) fn tls(certificates: Option<&Path>) -> Result<TlsConfig, HttpError> {
+    let mut roots: Vec<Certificate<'static>> = rustls_native_certs::load_native_certs()
+        .certs
+        .iter()
+        .map(|der| Certificate::from_der(der).to_owned())
+        .collect();
+    if let Some(path) = certificates {
+        let bad = || HttpError::Certificates {
+            path: path.display().to_string(),
+        };
+        let pem = std::fs::read(path).map_err(|_| bad())?;
+        let before = roots.len();
+        roots.extend(ureq::tls::parse_pem(&pem).filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        }));
+        if roots.len() == before {
+            return Err(bad());
+        }
+    }
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .build())
 }
 
 /// Repeats `attempt` after growing pauses, as long as its error may pass.

@@ -7,6 +7,6 @@ mod http;
 mod settings;
 mod simple;
 
-pub(crate) use http::{Client, HttpError, pauses};
-pub(crate) use settings::{Locations, Settings, SettingsError};
+pub(crate) use http::{Client, HttpError, pauses, tls};
+pub(crate) use settings::{Locations, Settings, SettingsError, collateral_services};
 pub(crate) use simple::{ACCEPT, IndexFile, SimpleError, normalised, parse_page};

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::cmd::Hinted;
+use crate::collateral::Services;
 
 /// Prints pip's default index as the last resort: the machine's pip knows it, this program does not.
 const PIP_DEFAULT: &str = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)";
@@ -31,6 +32,8 @@ struct UserFile {
     archives: Vec<String>,
     #[serde(default)]
     indexes: Vec<String>,
+    #[serde(default)]
+    collateral: Services,
 }
 
 /// Everything that says where bytes may be, in the order in which it is tried.
@@ -88,7 +91,9 @@ impl Hinted for SettingsError {
                 "give `--index URL`, put `indexes = [\"URL\"]` into `cloister/config.toml` in your configuration directory, \
                  or configure pip on this machine"
             }
-            Self::Malformed { .. } => "it may have `archives` and `indexes`, both lists of URLs",
+            Self::Malformed { .. } => {
+                "it may have `archives` and `indexes`, both lists of URLs, and a table `collateral` with `kds`, `pcs` and `root-crl`"
+            }
             Self::Read { .. } => return None,
         };
         Some(hint.to_owned())
@@ -152,6 +157,13 @@ impl Settings {
             }
         }
     }
+}
+
+/// Where the user's file says that collateral comes from.
+pub(crate) fn collateral_services(
+    environment: &BTreeMap<String, String>,
+) -> Result<Services, SettingsError> {
+    Ok(user_file(environment)?.collateral)
 }
 
 fn trim(urls: &mut Vec<String>) {

@@ -17,7 +17,9 @@
 //! | [`certificate`] | the checks of the leaf certificate |
 //! | [`cert`] | certificates of others that carry evidence |
 //! | [`cmw`] | conceptual message wrappers of others |
+//! | [`collateral`] | what vendors publish beside the evidence |
 //! | [`snp`] | appraisal of SEV-SNP reports |
+//! | [`tdx`] | appraisal of TD quotes |
 //! | [`tpm`] | appraisal of TPM quotes, for a leaf, for a session and by themselves |
 
 #![forbid(unsafe_code)]
@@ -27,9 +29,11 @@ pub mod cert;
 pub mod certificate;
 mod checks;
 pub mod cmw;
+pub mod collateral;
 pub mod policy;
 pub mod signature;
 pub mod snp;
+pub mod tdx;
 pub mod tpm;
 pub mod verdict;
 pub mod x509;

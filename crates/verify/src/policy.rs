@@ -7,7 +7,7 @@ use cloister_evidence::binding::MAX_LEAF_VALIDITY;
 use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
-use crate::{azure, snp, tpm};
+use crate::{azure, snp, tdx, tpm};
 
 /// The schema version of policy files.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -49,6 +49,9 @@ pub struct PolicyFile {
     /// TPM quotes by themselves.
     #[serde(default)]
     pub tpm: tpm::QuotePolicy,
+    /// TD quotes.
+    #[serde(default)]
+    pub tdx: tdx::Policy,
 }
 
 /// Why text is not a policy.

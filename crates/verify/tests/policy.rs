@@ -4,6 +4,7 @@
 mod policy {
     use cloister_verify::policy::PolicyFile;
     use cloister_verify::snp::{Policy, Product, Tcb};
+    use cloister_verify::tdx;
 
     #[test]
     fn example_of_the_page_is_the_default_with_another_floor() {
@@ -11,6 +12,7 @@ mod policy {
         let (_, rest) = page.split_once("```toml\n").unwrap();
         let (example, _) = rest.split_once("```").unwrap();
         let file = PolicyFile::from_toml(example).unwrap();
+        assert_eq!(file.tdx, tdx::Policy::default());
         let found = file.snp;
         let floor = Tcb {
             fmc: 0,

@@ -28,6 +28,8 @@ pub enum Parameters {
     PssBare,
     /// sha256WithRSAEncryption.
     RsaPkcs1Sha256,
+    /// ecdsa-with-SHA256.
+    EcdsaSha256,
     /// ecdsa-with-SHA384.
     EcdsaSha384,
     /// ecdsa-with-SHA384 with a NULL that RFC 5758 forbids.
@@ -59,6 +61,7 @@ impl Parameters {
             Parameters::PssSalt32 => (PSS, Some(pss(32, &[0xa3, 3, 2, 1, 1]))),
             Parameters::PssBare => (PSS, Some(vec![0x30, 0])),
             Parameters::RsaPkcs1Sha256 => ("1.2.840.113549.1.1.11", Some(vec![5, 0])),
+            Parameters::EcdsaSha256 => ("1.2.840.10045.4.3.2", None),
             Parameters::EcdsaSha384 => ("1.2.840.10045.4.3.3", None),
             Parameters::EcdsaSha384Null => ("1.2.840.10045.4.3.3", Some(vec![5, 0])),
         };

@@ -1,10 +1,11 @@
-//! Keys of the kinds that AMD and Microsoft use.
+//! Keys of the kinds that AMD, Intel and Microsoft use.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-    RSA_PKCS1_SHA256, RSA_PSS_SHA384, RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING,
+    ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA384, RsaKeyPair,
 };
 use x509_cert::der::Any;
 use x509_cert::der::asn1::{AnyRef, BitString, Null, ObjectIdentifier};
@@ -14,6 +15,7 @@ use crate::{Parameters, PkiError};
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 
 /// A private key.
@@ -26,6 +28,13 @@ pub enum Key {
         /// For certificates: DER.
         der: Box<EcdsaKeyPair>,
         /// For reports: r and s of 48 bytes.
+        fixed: Box<EcdsaKeyPair>,
+    },
+    /// P-256, likewise.
+    P256 {
+        /// For certificates: DER.
+        der: Box<EcdsaKeyPair>,
+        /// For quotes: r and s of 32 bytes.
         fixed: Box<EcdsaKeyPair>,
     },
 }
@@ -57,15 +66,45 @@ impl Key {
     /// # Errors
     /// [`PkiError::Crypto`] when AWS-LC refuses.
     pub fn p384() -> Result<Self, PkiError> {
-        let der = &ECDSA_P384_SHA384_ASN1_SIGNING;
-        let der = EcdsaKeyPair::generate(der).map_err(|_| PkiError::Crypto)?;
-        let pkcs8 = der.to_pkcs8v1().map_err(|_| PkiError::Crypto)?;
         let fixed = &ECDSA_P384_SHA384_FIXED_SIGNING;
-        let fixed = EcdsaKeyPair::from_pkcs8(fixed, pkcs8.as_ref());
-        Ok(Key::P384 {
-            der: Box::new(der),
-            fixed: Box::new(fixed.map_err(|_| PkiError::Crypto)?),
-        })
+        let (der, fixed) = ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING, fixed)?;
+        Ok(Key::P384 { der, fixed })
+    }
+
+    /// A fresh P-256 key.
+    ///
+    /// # Errors
+    /// [`PkiError::Crypto`] when AWS-LC refuses.
+    pub fn p256() -> Result<Self, PkiError> {
+        let fixed = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let (der, fixed) = ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING, fixed)?;
+        Ok(Key::P256 { der, fixed })
+    }
+
+    /// x and y of a P-256 key, as quotes have them.
+    ///
+    /// # Errors
+    /// [`PkiError::Crypto`] when the key is another.
+    pub fn point(&self) -> Result<[u8; 64], PkiError> {
+        let Key::P256 { der, .. } = self else {
+            return Err(PkiError::Crypto);
+        };
+        let point = der.public_key().as_ref().strip_prefix(&[4]);
+        let point = point.and_then(|point| point.try_into().ok());
+        point.ok_or(PkiError::Crypto)
+    }
+
+    /// Signs what a quote holds, or a document of Intel's: r and s of 32 bytes each, big-endian. Only a P-256 key can.
+    ///
+    /// # Errors
+    /// [`PkiError::Crypto`] when the key is another, or AWS-LC refuses.
+    pub fn sign_quote(&self, message: &[u8]) -> Result<[u8; 64], PkiError> {
+        let Key::P256 { fixed, .. } = self else {
+            return Err(PkiError::Crypto);
+        };
+        let signature = fixed.sign(&SystemRandom::new(), message);
+        let signature = signature.map_err(|_| PkiError::Crypto)?;
+        signature.as_ref().try_into().map_err(|_| PkiError::Crypto)
     }
 
     /// The public half.
@@ -80,6 +119,10 @@ impl Key {
             }
             Key::P384 { der, .. } => {
                 let curve = Any::from_der_of(&P384)?;
+                (EC_PUBLIC_KEY, curve, der.public_key().as_ref())
+            }
+            Key::P256 { der, .. } => {
+                let curve = Any::from_der_of(&P256)?;
                 (EC_PUBLIC_KEY, curve, der.public_key().as_ref())
             }
         };
@@ -109,7 +152,7 @@ impl Key {
                     .map_err(|_| PkiError::Crypto)?;
                 Ok(signature)
             }
-            Key::P384 { der, .. } => {
+            Key::P384 { der, .. } | Key::P256 { der, .. } => {
                 let signature = der.sign(&random, message);
                 Ok(signature.map_err(|_| PkiError::Crypto)?.as_ref().to_vec())
             }
@@ -128,6 +171,20 @@ impl Key {
         let signature = signature.map_err(|_| PkiError::Crypto)?;
         signature.as_ref().try_into().map_err(|_| PkiError::Crypto)
     }
+}
+
+/// One key in both encodings of its signatures.
+fn ecdsa(
+    der: &'static EcdsaSigningAlgorithm,
+    fixed: &'static EcdsaSigningAlgorithm,
+) -> Result<(Box<EcdsaKeyPair>, Box<EcdsaKeyPair>), PkiError> {
+    let der = EcdsaKeyPair::generate(der).map_err(|_| PkiError::Crypto)?;
+    let pkcs8 = der.to_pkcs8v1().map_err(|_| PkiError::Crypto)?;
+    let fixed = EcdsaKeyPair::from_pkcs8(fixed, pkcs8.as_ref());
+    Ok((
+        Box::new(der),
+        Box::new(fixed.map_err(|_| PkiError::Crypto)?),
+    ))
 }
 
 /// Encodes a value as ANY.

@@ -1,7 +1,8 @@
-//! A certification authority for tests, and SNP reports behind it: every field can be set, and what is set gets signed.
+//! A certification authority for tests, and SNP reports and TD quotes behind it: every field can be set, and what is set gets signed.
 //!
 //! Only ever a dev-dependency: nothing that ships can make or trust these keys. Keys are fresh in every process.
-//! Formats: RFC 5280, AMD 56860 (report), AMD 57230 (extensions of VCEK and VLEK), HCL reports and TPM quotes.
+//! Formats: RFC 5280, AMD 56860 (report), AMD 57230 (extensions of VCEK and VLEK), HCL reports and TPM quotes,
+//! Intel's quote and PCK certificate.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +10,7 @@ pub mod azure;
 mod certificate;
 mod key;
 pub mod snp;
+pub mod tdx;
 
 use thiserror::Error;
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use cloister_verify::{Conclusion, Verdict};
 
 use super::now;
@@ -56,7 +58,7 @@ fn instant(text: &str) -> Result<u64, String> {
 }
 
 /// Reads a file that a stranger may have written.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
     let name = || format!("`{}` cannot be read", path.display());
     let file = File::open(path).with_context(name)?;
     let mut bytes = Vec::new();
@@ -72,6 +74,20 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
             .with_hint("evidence and collateral are far smaller: is it the right file?"));
     }
     Ok(bytes)
+}
+
+/// Text in hex or base64 is decoded; other bytes are taken as they are, for the verdict to refuse.
+pub(crate) fn decoded(input: Vec<u8>) -> Vec<u8> {
+    let text: Vec<u8> = input
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    let decoded = hex::decode(&text)
+        .ok()
+        .or_else(|| STANDARD.decode(&text).ok())
+        .or_else(|| URL_SAFE_NO_PAD.decode(&text).ok());
+    decoded.filter(|bytes| !bytes.is_empty()).unwrap_or(input)
 }
 
 /// Reads each of several files.

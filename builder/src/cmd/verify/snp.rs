@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cloister_verify::collateral::Der;
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::snp::{AMD, Endorsements, Expected, Image, KbsEvidence, LENGTH, appraise};
 
 use super::evidence::{At, conclude, read, read_all};
 use super::reference_values;
+use super::tdx::collateral;
 use crate::cmd::{CommandError, Context};
 
 /// Judge a SEV-SNP report against AMD's keys, a policy and an image
@@ -19,6 +21,9 @@ pub(crate) struct Args {
     /// Certificate of the key that signed: VCEK or VLEK, PEM or DER; certificates behind it count as `--chain`
     #[arg(long, value_name = "FILE")]
     vcek: Option<PathBuf>,
+    /// Bundle of `cloister collateral fetch`; what other flags name comes first
+    #[arg(long, value_name = "FILE")]
+    collateral: Option<PathBuf>,
     /// ASK or ASVK and ARK, PEM or DER; AMD's are built in, and only its keys are trusted
     #[arg(long, value_name = "FILE")]
     chain: Vec<PathBuf>,
@@ -52,6 +57,13 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     };
     let reference = args.expect.as_deref().map(reference_values).transpose()?;
     let mut evidence = evidence(read(&args.report)?)?;
+    if let Some(path) = &args.collateral {
+        let bundle = collateral(path)?.snp.unwrap_or_default();
+        let der = |all: Vec<Der>| all.into_iter().map(|der| der.0);
+        evidence.vek = evidence.vek.or(bundle.vek.map(|der| der.0));
+        evidence.chain.extend(der(bundle.chain));
+        evidence.crls.extend(der(bundle.crls));
+    }
     if let Some(path) = &args.vcek {
         evidence.vek = Some(unhexed(read(path)?));
     }

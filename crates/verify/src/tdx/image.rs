@@ -1,0 +1,142 @@
+//! The checks of image and purpose: MRTD, RTMRs, event log, REPORTDATA.
+
+use cloister_measure::digest::{Bank, Digest};
+use cloister_measure::eventlog::{EventLog, EventLogError, Registers};
+use cloister_measure::reference::{Class, ReferenceValues};
+use cloister_measure::transcript::Transcript;
+use thiserror::Error;
+
+use super::quote::Body;
+use super::{Expected, rules};
+use crate::checks::Checks;
+
+/// Why an event log does not explain a quote.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+enum LogError {
+    #[error(transparent)]
+    Log(#[from] EventLogError),
+    #[error("a log of another kind: its registers are not those of a TD")]
+    Kind,
+    #[error("replays RTMR{register} to {replayed}, the quote has {quoted}")]
+    Differs {
+        register: usize,
+        replayed: String,
+        quoted: String,
+    },
+}
+
+/// Makes all of them.
+pub(super) fn appraise(body: &Body, expected: &Expected<'_>, checks: &mut Checks) {
+    event_log(body, expected.event_log, checks);
+    mrtd(body, expected, checks);
+    rtmrs(body, expected, checks);
+    let rule = &rules::REPORT_DATA;
+    match expected.report_data {
+        Some(wanted) => checks.equal(rule, &wanted, &body.report_data),
+        None => checks.require(rule, false, "an expected value", NOTHING),
+    };
+}
+
+const NOTHING: &str = "nothing to compare with";
+
+fn event_log(body: &Body, log: Option<&[u8]>, checks: &mut Checks) {
+    let rule = &rules::EVENT_LOG;
+    let Some(log) = log else {
+        checks.skip(rule.name, false, rule.meaning, "no log was given");
+        return;
+    };
+    checks.take(rule, "a log that replays to the RTMRs", replayed(body, log));
+}
+
+fn replayed(body: &Body, log: &[u8]) -> Result<(), LogError> {
+    let log = EventLog::parse(log)?;
+    if log.kind() != Registers::Cc {
+        return Err(LogError::Kind);
+    }
+    let values = log.replay_into(Bank::Sha384, Registers::Cc, &mut Transcript::default())?;
+    for (register, (index, quoted)) in (1..).zip(&body.rtmr).enumerate() {
+        let zero = Digest::zero(Bank::Sha384);
+        let replayed = values.get(&index).unwrap_or(&zero);
+        if replayed.as_bytes() != quoted {
+            return Err(LogError::Differs {
+                register,
+                replayed: replayed.to_string(),
+                quoted: hex::encode(quoted),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn mrtd(body: &Body, expected: &Expected<'_>, checks: &mut Checks) {
+    let digests = expected
+        .reference
+        .map(|reference| &reference.launch_digests);
+    let mut wanted: Vec<String> = digests
+        .into_iter()
+        .flatten()
+        .map(|entry| hex::encode(entry.digest.as_bytes()))
+        .collect();
+    // A value that is named beside reference values is the one that counts.
+    if let Some(mrtd) = expected.mrtd {
+        wanted = vec![hex::encode(mrtd)];
+    }
+    let rule = &rules::MRTD;
+    if wanted.is_empty() {
+        checks.require(rule, false, "an expected value", NOTHING);
+        return;
+    }
+    let found = hex::encode(body.mr_td);
+    checks.require(rule, wanted.contains(&found), wanted.join(" or "), found);
+}
+
+fn rtmrs(body: &Body, expected: &Expected<'_>, checks: &mut Checks) {
+    let rule = &rules::RTMR;
+    let Some(reference) = expected.reference else {
+        match expected.mrtd {
+            Some(_) => checks.skip(
+                rule.name,
+                false,
+                rule.meaning,
+                "no reference values: the firmware is pinned, not what it booted",
+            ),
+            None => {
+                checks.require(rule, false, "reference values", NOTHING);
+            }
+        }
+        return;
+    };
+    let pinned = pinned(reference);
+    let wanted = "a register of the image with SHA-384 values";
+    let found = match pinned.is_empty() {
+        true => "none".to_owned(),
+        false => pinned.join(", "),
+    };
+    checks.require(rule, !pinned.is_empty(), wanted, found);
+    for (index, quoted) in body.rtmr.iter().enumerate() {
+        let name = format!("rtmr{index}");
+        let Some(register) = reference.registers.get(&name) else {
+            let reason = reference.unpredicted.get(&name);
+            let reason = reason.map_or("the reference values have none", String::as_str);
+            checks.skip(&name, false, "a value of the image", reason);
+            continue;
+        };
+        let values: Vec<String> = register.values.iter().map(ToString::to_string).collect();
+        checks.register(
+            &name,
+            "the register must hold a value of the image",
+            register.allows(quoted),
+            values.join(" or "),
+            hex::encode(quoted),
+        );
+    }
+}
+
+/// The RTMRs that the image alone decides.
+fn pinned(reference: &ReferenceValues) -> Vec<&str> {
+    let registers = reference.registers.iter();
+    registers
+        .filter(|(name, register)| name.starts_with("rtmr") && register.class == Class::Image)
+        .map(|(name, _)| name.as_str())
+        .collect()
+}

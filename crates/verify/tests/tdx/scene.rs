@@ -1,0 +1,108 @@
+//! One made-up platform and TD with everything right, to be made wrong in one place.
+
+use std::sync::OnceLock;
+
+use cloister_measure::reference::ReferenceValues;
+use cloister_test_pki::tdx::{Intel, Made, Scene as Unsigned};
+use cloister_verify::Verdict;
+use cloister_verify::collateral::{Der, Signed, TdxCollateral};
+use cloister_verify::tdx::{Expected, Policy, Roots, appraise};
+
+/// 2026-11-22.
+pub(crate) const NOW: u64 = 1_795_305_600;
+
+/// The keys, made once.
+pub(crate) fn intel() -> &'static Intel {
+    static INTEL: OnceLock<Intel> = OnceLock::new();
+    INTEL.get_or_init(|| Intel::new().unwrap())
+}
+
+/// What is appraised, before anything is signed.
+pub(crate) struct Scene {
+    pub(crate) unsigned: Unsigned,
+    /// Changes what was made.
+    pub(crate) after: fn(&mut Made),
+    /// Changes the collateral; `None` for none at all.
+    pub(crate) collateral: Option<fn(&mut TdxCollateral)>,
+    pub(crate) policy: Policy,
+    pub(crate) reference: Option<ReferenceValues>,
+    pub(crate) mrtd: Option<[u8; 48]>,
+    pub(crate) event_log: Option<Vec<u8>>,
+    pub(crate) report_data: Option<[u8; 64]>,
+    pub(crate) signature_only: bool,
+    /// Another root than the one that signed.
+    pub(crate) root: Option<Vec<u8>>,
+    pub(crate) at: u64,
+}
+
+impl Scene {
+    pub(crate) fn v4() -> Self {
+        Self::of(Unsigned::new())
+    }
+
+    pub(crate) fn v5() -> Self {
+        Self::of(Unsigned::v5())
+    }
+
+    fn of(unsigned: Unsigned) -> Self {
+        Self {
+            unsigned,
+            after: |_| {},
+            collateral: Some(|_| {}),
+            policy: Policy::default(),
+            reference: None,
+            mrtd: Some([0x3e; 48]),
+            event_log: None,
+            report_data: Some([0x0d; 64]),
+            signature_only: false,
+            root: None,
+            at: NOW,
+        }
+    }
+
+    pub(crate) fn make(&self) -> Made {
+        let mut made = self.unsigned.make(intel()).unwrap();
+        (self.after)(&mut made);
+        made
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        let made = self.make();
+        self.judge(&made, &made.quote)
+    }
+
+    /// Judges `quote` with the collateral of `made`.
+    pub(crate) fn judge(&self, made: &Made, quote: &[u8]) -> Verdict {
+        let collateral = self.collateral.map(|change| {
+            let mut collateral = collateral(made);
+            change(&mut collateral);
+            collateral
+        });
+        let expected = Expected {
+            reference: self.reference.as_ref(),
+            mrtd: self.mrtd,
+            event_log: self.event_log.as_deref(),
+            report_data: self.report_data,
+            signature_only: self.signature_only,
+        };
+        let roots = Roots {
+            root: self.root.as_deref().unwrap_or(&made.root),
+        };
+        let collateral = collateral.as_ref();
+        appraise(quote, collateral, &expected, &self.policy, &roots, self.at)
+    }
+}
+
+pub(crate) fn collateral(made: &Made) -> TdxCollateral {
+    let signed = |(body, signature): &(String, [u8; 64])| Signed {
+        body: body.clone(),
+        signature: *signature,
+        issuer_chain: Some(made.issuer_chain.clone()),
+    };
+    TdxCollateral {
+        tcb_info: Some(signed(&made.tcb_info)),
+        qe_identity: Some(signed(&made.qe_identity)),
+        pck_crl: Some(Der(made.pck_crl.clone())),
+        root_crl: Some(Der(made.root_crl.clone())),
+    }
+}
