@@ -226,7 +226,8 @@ mod collateral {
 
     #[test]
     fn absent_names_the_first_part_that_is_missing() {
-        let changes: [(&str, fn(&mut TdxCollateral)); 6] = [
+        type Change = fn(&mut TdxCollateral);
+        let changes: [(&str, Change); 6] = [
             ("tcb-info", |tdx| tdx.tcb_info = None),
             ("qe-identity", |tdx| tdx.qe_identity = None),
             ("pck-crl", |tdx| tdx.pck_crl = None),

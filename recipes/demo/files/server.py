@@ -23,7 +23,8 @@ def parameters():
     params.n_ctx = 2048
     params.n_parallel = 2
     params.n_predict = 128  # tokens, when the request gives no `max_tokens`
-    params.cpuparams.n_threads = 2
+    # A thread more than there are processors would spin through the time of the one it waits for.
+    params.cpuparams.n_threads = min(2, len(os.sched_getaffinity(0)))
     params.warmup = False
     params.cache_prompt = False  # nothing of one prompt is kept for the next
     params.cache_ram_mib = 0

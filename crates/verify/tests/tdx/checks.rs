@@ -166,7 +166,8 @@ fn every_check_accepts_and_rejects_behind_a_valid_signature() {
 /// The part that is absent, and the check that waits for it by that name.
 #[test]
 fn missing_collateral_is_neither_accepted_nor_rejected() {
-    let cases: [(&str, &str, fn(&mut Scene)); 7] = [
+    type Change = fn(&mut Scene);
+    let cases: [(&str, &str, Change); 7] = [
         ("tcb-info", "tcb-info", |s| s.collateral = None),
         ("tcb-info", "tcb-info", |s| {
             s.collateral = Some(|c| c.tcb_info = None)
