@@ -188,7 +188,7 @@ mod tests {
                 verbs += 1;
             }
         }
-        assert_eq!(verbs, 22);
+        assert_eq!(verbs, 23);
         Cli::command().debug_assert();
     }
 }

@@ -71,9 +71,9 @@ fn python() -> PathBuf {
 const CHAT: &str = r#"
 import sys
 from openai import OpenAI
-client = OpenAI(base_url=sys.argv[1], api_key="none", max_retries=0, timeout=240)
+client = OpenAI(base_url=sys.argv[1], api_key="none", max_retries=0, timeout=600)
 print("models:", [model.id for model in client.models.list()])
-question = [{"role": "user", "content": "Which city is the capital of France?"}]
+question = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "What is the capital of France?"}]
 whole = client.chat.completions.create(model="smollm2", messages=question, max_tokens=10, temperature=0)
 print("whole:", whole.choices[0].message.content)
 parts = [chunk.choices[0].delta.content or "" for chunk in

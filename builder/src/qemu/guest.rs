@@ -139,7 +139,10 @@ impl Guest {
             host_port,
             guest_port: request.guest_port,
         };
-        let qemu = spawn(QEMU, Command::new(QEMU).args(machine.arguments()))?;
+        let mut command = Command::new(QEMU);
+        command.args(machine.arguments());
+        command.envs(accelerator.environment().iter().copied());
+        let qemu = spawn(QEMU, &mut command)?;
         Ok(Guest {
             qemu,
             tpm,
