@@ -1,5 +1,6 @@
 //! The whole Azure path: evidence of the real PID 1 on a booted guest, judged by the keys behind its TPM's report.
 
+mod live;
 mod machine;
 
 use std::collections::BTreeMap;
@@ -42,10 +43,7 @@ impl Shown {
         let session = Bundle::decode(&peer.session_bundle(&NONCE)).expect("a bundle");
         let key = certificate::spki(&peer.leaf).expect("a key");
         let key: [u8; 32] = Sha256::digest(key).into();
-        let certificate = Certificate::from_der(&peer.leaf).expect("a certificate");
-        let validity = certificate.tbs_certificate.validity;
-        let not_before = validity.not_before.to_unix_duration().as_secs();
-        let not_after = validity.not_after.to_unix_duration().as_secs();
+        let (not_before, not_after, at) = validity(&peer.leaf);
         let mode = Mode::Leaf {
             not_before,
             not_after,
@@ -63,9 +61,18 @@ impl Shown {
             leaf_data,
             session,
             session_data,
-            at: u64::midpoint(not_before, not_after),
+            at,
         }
     }
+}
+
+/// Start, end and middle of a leaf's validity, in seconds since the Unix epoch.
+fn validity(leaf: &[u8]) -> (u64, u64, u64) {
+    let leaf = Certificate::from_der(leaf).expect("a certificate");
+    let validity = leaf.tbs_certificate.validity;
+    let not_before = validity.not_before.to_unix_duration().as_secs();
+    let not_after = validity.not_after.to_unix_duration().as_secs();
+    (not_before, not_after, u64::midpoint(not_before, not_after))
 }
 
 /// Everything that evidence is held against.
