@@ -46,10 +46,15 @@ mod verify_snp {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Evidence by other keys than AMD's is refused, whatever is given as its chain.
-    #[test]
-    fn made_up_roots_are_refused() {
-        let directory = tempfile::tempdir().unwrap();
+    /// A report and its certificates by keys that are not AMD's.
+    struct MadeUp {
+        report: Vec<u8>,
+        vcek: Vec<u8>,
+        ask: Vec<u8>,
+        ark: Vec<u8>,
+    }
+
+    fn made_up() -> MadeUp {
         let amd = Amd::new("Genoa").unwrap();
         let tcb = [10, 0, 0, 0, 0, 0, 23, 84];
         let report = Report::new(3, [0x19, 0x11, 1], tcb, [0xc1; 64]);
@@ -60,15 +65,26 @@ mod verify_snp {
             hwid: Some(vec![0xc1; 64]),
             csp_id: None,
         };
-        let vcek = amd
-            .vcek_certificate(&vek)
-            .sign(&amd.vcek, &amd.ask)
-            .unwrap();
-        let ask = amd.ask_certificate().sign(&amd.ask, &amd.ark).unwrap();
-        let ark = amd.ark_certificate().sign(&amd.ark, &amd.ark).unwrap();
-        let report = put(&directory, "report", report.sign(&amd.vcek).unwrap());
-        let vcek = put(&directory, "vcek", vcek);
-        let (ask, ark) = (put(&directory, "ask", ask), put(&directory, "ark", ark));
+        let vcek = amd.vcek_certificate(&vek);
+        MadeUp {
+            report: report.sign(&amd.vcek).unwrap(),
+            vcek: vcek.sign(&amd.vcek, &amd.ask).unwrap(),
+            ask: amd.ask_certificate().sign(&amd.ask, &amd.ark).unwrap(),
+            ark: amd.ark_certificate().sign(&amd.ark, &amd.ark).unwrap(),
+        }
+    }
+
+    /// Evidence by other keys than AMD's is refused, whatever is given as its chain.
+    #[test]
+    fn made_up_roots_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = made_up();
+        let report = put(&directory, "report", made.report);
+        let vcek = put(&directory, "vcek", made.vcek);
+        let (ask, ark) = (
+            put(&directory, "ask", made.ask),
+            put(&directory, "ark", made.ark),
+        );
         let given = [
             "--report",
             &report,
@@ -93,6 +109,33 @@ mod verify_snp {
         let (code, stdout, _) = verify(&["--report", &report, "--signature-only"]);
         assert_eq!(code, 3, "{stdout}");
         assert!(stdout.starts_with("collateral missing"), "{stdout}");
+    }
+
+    /// What an extended guest request gives: the table behind the report is read, and adds no trust.
+    #[test]
+    fn certificates_behind_a_report_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = made_up();
+        let guid = 0x63da_758d_e664_4564_adc5_f4b9_3be8_accd_u128.to_be_bytes();
+        let length = u32::try_from(made.vcek.len()).unwrap().to_le_bytes();
+        let entry = [&guid[..], &48_u32.to_le_bytes(), &length, &[0; 24]].concat();
+        let table = [entry, made.vcek].concat();
+        let extended = [&made.report[..], &table].concat();
+        for (name, bytes) in [
+            ("raw", extended.clone()),
+            ("hex", hex::encode(extended).into()),
+        ] {
+            let file = put(&directory, name, bytes);
+            let (code, stdout, _) = verify(&["--report", &file, "--signature-only"]);
+            assert_eq!(code, 1, "{stdout}");
+            assert!(stdout.contains("FAIL     chain"), "{stdout}");
+        }
+        // A table that is cut off is none, and then the report is too long.
+        let cut = [&made.report[..], &table[..table.len() - 1]].concat();
+        let file = put(&directory, "cut", cut);
+        let (code, stdout, _) = verify(&["--report", &file, "--signature-only"]);
+        assert_eq!(code, 1, "{stdout}");
+        assert!(stdout.contains("wanted 1184"), "{stdout}");
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use cloister_evidence::tpm::Quote as TpmQuote;
 use cloister_measure::azure::{HclReport, TeeReport};
 use cloister_verify::cert::pgae::Envelope;
-use cloister_verify::cert::{Quote, QuoteKind, Table, ccc, privasys};
+use cloister_verify::cert::{Quote, QuoteKind, ccc, privasys};
 use cloister_verify::cmw::{Cmw, Collection, Encoding};
-use cloister_verify::snp::{LENGTH, Product, Report as SnpReport, Tcb};
+use cloister_verify::snp::{LENGTH, Product, Report as SnpReport, Table, Tcb};
 
 use super::image::sha256;
 use super::report::{Fields, Report, Value};

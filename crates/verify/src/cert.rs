@@ -10,7 +10,6 @@ pub mod pgae;
 pub mod privasys;
 mod quote;
 mod rules;
-mod table;
 pub mod wrapped;
 
 use cloister_evidence::bundle::{EXTENSION_OID, LeafExtension};
@@ -19,7 +18,6 @@ use x509_cert::der::Decode as _;
 
 pub use leaf::Leaf;
 pub use quote::{Quote, QuoteError, QuoteKind};
-pub use table::{Table, TableError};
 
 /// What kind of evidence a certificate carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod policy;
 mod product;
 mod report;
 pub(crate) mod rules;
+mod table;
 mod tcb;
 mod vek;
 
@@ -31,6 +32,7 @@ pub use kbs::{KbsError, KbsEvidence};
 pub use policy::{Abi, GuestDemand, PlatformFeature, Policy, SigningKey};
 pub use product::Product;
 pub use report::{Cpuid, FirmwareVersion, LENGTH, Report, ReportError, SIGNED};
+pub use table::{Table, TableError};
 pub use tcb::{Tcb, TcbError};
 pub use vek::{Vek, VekError};
 

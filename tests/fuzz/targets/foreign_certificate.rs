@@ -4,8 +4,8 @@
 
 use cloister_verify::cert::pgae::Envelope;
 use cloister_verify::cert::privasys::{self, Expected};
-use cloister_verify::cert::{Leaf, Quote, Table, ccc, form, wrapped};
-use cloister_verify::snp::{AMD, Endorsements, Image, Policy};
+use cloister_verify::cert::{Leaf, Quote, ccc, form, wrapped};
+use cloister_verify::snp::{AMD, Endorsements, Image, Policy, Table};
 use libfuzzer_sys::fuzz_target;
 
 /// 2026-11-22.

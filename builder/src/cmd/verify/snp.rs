@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use cloister_verify::collateral::Der;
 use cloister_verify::policy::PolicyFile;
-use cloister_verify::snp::{AMD, Endorsements, Expected, Image, KbsEvidence, LENGTH, appraise};
+use cloister_verify::snp::{
+    AMD, Endorsements, Expected, Image, KbsEvidence, LENGTH, Table, appraise,
+};
 
 use super::evidence::{At, conclude, read, read_all};
 use super::reference_values;
@@ -15,7 +17,8 @@ use crate::cmd::{CommandError, Context};
 /// Judge a SEV-SNP report against AMD's keys, a policy and an image
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The report: 1184 bytes, the same in hex, or KBS evidence in JSON, which may carry certificates
+    /// The report: 1184 bytes, also with its certificate table behind it, the same in hex, or KBS evidence in JSON, which
+    /// may carry certificates
     #[arg(long, value_name = "FILE")]
     report: PathBuf,
     /// Certificate of the key that signed: VCEK or VLEK, PEM or DER; certificates behind it count as `--chain`
@@ -112,12 +115,29 @@ fn evidence(input: Vec<u8>) -> Result<KbsEvidence, CommandError> {
                 .with_hint("wanted is what the `sev` crate 8 and Trustee write for tee `snp`")
         });
     }
-    Ok(KbsEvidence {
-        report: unhexed(input),
-        vek: None,
-        chain: Vec::new(),
-        crls: Vec::new(),
-    })
+    Ok(extended(unhexed(input)))
+}
+
+/// A report by itself, or with the certificate table behind it that an extended guest request gives.
+fn extended(mut report: Vec<u8>) -> KbsEvidence {
+    let table = report.get(LENGTH..).map(Table::parse);
+    let table = table.and_then(Result::ok).unwrap_or_default();
+    let owned = |all: &[&[u8]]| all.iter().map(|bytes| bytes.to_vec()).collect();
+    let (vek, chain, crls) = (
+        table.vek.map(<[u8]>::to_vec),
+        owned(&table.chain),
+        owned(&table.crls),
+    );
+    // Anything else behind a report is for the verdict to refuse.
+    if table != Table::default() {
+        report.truncate(LENGTH);
+    }
+    KbsEvidence {
+        report,
+        vek,
+        chain,
+        crls,
+    }
 }
 
 /// Bytes written in hex, with white space around; other bytes as they are.

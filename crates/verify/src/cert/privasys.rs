@@ -10,11 +10,10 @@ use x509_cert::der::DateTime;
 
 use super::pgae::Envelope;
 use super::quote::{Quote, QuoteKind};
-use super::table::Table;
 use super::{Leaf, leaf, rules};
 use crate::Verdict;
 use crate::checks::{Checks, Rule};
-use crate::snp::{self, Endorsements, Image, LENGTH, Policy, Roots};
+use crate::snp::{self, Endorsements, Image, LENGTH, Policy, Roots, Table};
 use crate::verdict::{Mode, Subject, Trust, instant};
 use crate::x509::X509;
 

@@ -1,10 +1,9 @@
 //! The parsers of certificates of others: quote headers, certificate tables, GPU envelopes, forms.
 
 use cloister_verify::cert::pgae::{Envelope, MAX_BYTES, PgaeError};
-use cloister_verify::cert::{
-    Form, Quote, QuoteError, QuoteKind, Table, TableError, ccc, form, privasys,
-};
+use cloister_verify::cert::{Form, Quote, QuoteError, QuoteKind, ccc, form, privasys};
 use cloister_verify::cmw::CmwError;
+use cloister_verify::snp::{Table, TableError};
 
 use crate::leaf::{Made, plain};
 

@@ -7,6 +7,8 @@ mod checks;
 #[cfg(test)]
 mod mutation;
 #[cfg(test)]
+mod peer;
+#[cfg(test)]
 mod scene;
 #[cfg(test)]
 mod vectors;

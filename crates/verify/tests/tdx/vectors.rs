@@ -305,7 +305,7 @@ fn dcap_qvl_on_ring_agrees() {
     assert_eq!(checked, 169);
 }
 
-fn flat(collateral: &TdxCollateral) -> QuoteCollateralV3 {
+pub(crate) fn flat(collateral: &TdxCollateral) -> QuoteCollateralV3 {
     let signed = |signed: &Option<Signed>| signed.clone().unwrap();
     let (tcb_info, qe_identity) = (
         signed(&collateral.tcb_info),
