@@ -151,7 +151,7 @@ mod tests {
 
     /// An HCL report around `report`, which gets the hash of its claims.
     fn hcl(report: &mut [u8], kind: u32, report_data: usize) -> Vec<u8> {
-        let claims = br#"{"keys":[{"kid":"HCLAkPub","kty":"RSA","e":"AQAB","n":"AQ"}],"vm-configuration":{"console-enabled":true,"secure-boot":true,"tpm-enabled":true}}"#;
+        let claims = br#"{"keys":[{"kid":"HCLAkPub","kty":"RSA","e":"AQAB","n":"AQ"}],"vm-configuration":{"console-enabled":true,"secure-boot":true,"tpm-enabled":true,"vmUniqueId":""}}"#;
         report[report_data..report_data + 32].copy_from_slice(&Sha256::digest(claims));
         hcl_report(report, kind, claims)[..CLAIMS + claims.len()].to_vec()
     }
