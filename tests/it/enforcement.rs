@@ -21,7 +21,10 @@ fn locked(package: &str, file: &str) -> Option<PathBuf> {
     );
     let text = fs::read_to_string(&path).expect("recipe");
     let text = text.replace("[tools]\n", &tool);
-    let text = text.replace("platforms = [\"qemu-vtpm\"]", "platforms = [\"qemu-snp\"]");
+    let text = text.replace(
+        "platforms = [\"azure-snp\", \"qemu-vtpm\"]",
+        "platforms = [\"qemu-snp\"]",
+    );
     fs::write(&path, text).expect("recipe");
     for verb in ["lock", "fetch"] {
         let said = run([verb.as_ref(), recipe.as_os_str()]);

@@ -251,6 +251,53 @@ impl Drop for Turn {
     }
 }
 
+/// The machine of `cloister boot` but for the TPM, and the port that leads to it.
+pub(crate) fn without_a_tpm(disk: &Path) -> (Vec<OsString>, u16) {
+    let port = free_port();
+    let drive = format!(
+        "if=none,id=disk,format=raw,readonly=on,file={}",
+        disk.display()
+    );
+    let forward = format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:443");
+    let words = [
+        "qemu-system-x86_64",
+        "-machine",
+        "q35",
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-serial",
+        "stdio",
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        "max,-cx16",
+        "-smp",
+        "1",
+        "-m",
+        "1024",
+        "-drive",
+        "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "-drive",
+        "if=pflash,format=raw,snapshot=on,file=/usr/share/OVMF/OVMF_VARS_4M.fd",
+        "-drive",
+        &drive,
+        "-device",
+        "virtio-blk-pci,drive=disk,bootindex=0",
+        "-netdev",
+        &forward,
+        "-device",
+        "virtio-net-pci,netdev=net,romfile=",
+        "-object",
+        "rng-random,id=rng,filename=/dev/urandom",
+        "-device",
+        "virtio-rng-pci,rng=rng",
+    ];
+    (words.map(OsString::from).into(), port)
+}
+
 /// A port on 127.0.0.1 that nobody listens on.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")

@@ -20,12 +20,22 @@ pub(crate) struct Image {
 impl Image {
     /// File of its reference values on QEMU with a software TPM.
     pub(crate) fn expected(&self) -> PathBuf {
-        self.out.join("measurements/qemu-vtpm.json")
+        self.expected_on("qemu-vtpm")
     }
 
     /// Its reference values on QEMU with a software TPM.
     pub(crate) fn reference(&self) -> ReferenceValues {
-        let bytes = fs::read(self.expected()).expect("reference values");
+        self.reference_on("qemu-vtpm")
+    }
+
+    /// File of its reference values on `platform`.
+    pub(crate) fn expected_on(&self, platform: &str) -> PathBuf {
+        self.out.join(format!("measurements/{platform}.json"))
+    }
+
+    /// Its reference values on `platform`.
+    pub(crate) fn reference_on(&self, platform: &str) -> ReferenceValues {
+        let bytes = fs::read(self.expected_on(platform)).expect("reference values");
         ReferenceValues::from_json(&bytes).expect("reference values are well formed")
     }
 }

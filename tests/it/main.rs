@@ -12,12 +12,15 @@
 //! | [`boot`] | registers of a booted guest equal the values made before; nothing stays behind |
 //! | [`tamper`] | changed images, missing parts and dying workloads end in power-off or rejection |
 //! | [`ratls`] | relayed, stale, altered and misplaced evidence is rejected; TLS 1.3 without tickets only |
+//! | [`azure`] | evidence of a guest whose TPM is like Azure's is accepted by the keys behind its report, and by no others |
 //! | [`workload`] | what a workload can reach, see and print |
 //! | [`end_to_end`] | a recipe becomes a verified answer of a language model, through the real OpenAI client |
 //!
 //! What they share: [`program`] runs `cloister`, [`images`] builds each image once, [`guest`] boots, [`disk`] alters
 //! images, [`peer`] speaks TLS without verifying, [`impostor`] has a valid leaf of its own. `CLOISTER_BIN` names the program; default `target/release/cloister`.
 
+#[cfg(test)]
+mod azure;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! Changed images, missing parts and dying workloads, each on a booted guest.
 
-use std::ffi::OsString;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::disk::{self, Disk};
@@ -79,7 +77,7 @@ fn a_missing_root_partition_is_a_power_off_with_one_line() {
 #[test]
 fn a_guest_without_a_tpm_powers_off_with_one_line() {
     let _turn = Turn::take();
-    let (words, port) = without_a_tpm(&images::probe().out.join("disk.raw"));
+    let (words, port) = guest::without_a_tpm(&images::probe().out.join("disk.raw"));
     let mut guest = Guest::start(&words, port);
     let text = guest.ended(BOOT_LIMIT);
     assert!(!text.contains("serving on port"), "{text}");
@@ -88,53 +86,6 @@ fn a_guest_without_a_tpm_powers_off_with_one_line() {
         line.starts_with("attest: ") && line.to_lowercase().contains("tpm"),
         "{line}"
     );
-}
-
-/// The machine of `cloister boot` but for the TPM.
-fn without_a_tpm(disk: &Path) -> (Vec<OsString>, u16) {
-    let port = free_port();
-    let drive = format!(
-        "if=none,id=disk,format=raw,readonly=on,file={}",
-        disk.display()
-    );
-    let forward = format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:443");
-    let words = [
-        "qemu-system-x86_64",
-        "-machine",
-        "q35",
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-        "-serial",
-        "stdio",
-        "-accel",
-        "tcg,thread=multi",
-        "-cpu",
-        "max,-cx16",
-        "-smp",
-        "1",
-        "-m",
-        "1024",
-        "-drive",
-        "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
-        "-drive",
-        "if=pflash,format=raw,snapshot=on,file=/usr/share/OVMF/OVMF_VARS_4M.fd",
-        "-drive",
-        &drive,
-        "-device",
-        "virtio-blk-pci,drive=disk,bootindex=0",
-        "-netdev",
-        &forward,
-        "-device",
-        "virtio-net-pci,netdev=net,romfile=",
-        "-object",
-        "rng-random,id=rng,filename=/dev/urandom",
-        "-device",
-        "virtio-rng-pci,rng=rng",
-    ];
-    (words.map(OsString::from).into(), port)
 }
 
 #[test]

@@ -6,8 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use cloister_evidence::bundle::{CONTENT_TYPE, MAX_BUNDLE, WELL_KNOWN_PATH};
 use cloister_measure::reference::ReferenceValues;
+use cloister_verify::azure::MICROSOFT;
 use cloister_verify::certificate::spki;
-use cloister_verify::{Policy, Verdict, tpm};
+use cloister_verify::collateral::SnpCollateral;
+use cloister_verify::policy::PolicyFile;
+use cloister_verify::{Check, Conclusion, Outcome, Policy, Verdict, layers};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, Limited};
@@ -34,6 +37,10 @@ pub(crate) struct Expectation {
     pub(crate) reference: ReferenceValues,
     /// What else is required.
     pub(crate) policy: Policy,
+    /// What else is required of the one platform.
+    pub(crate) platform: PolicyFile,
+    /// What AMD publishes about the endpoint's processor.
+    pub(crate) collateral: Option<SnpCollateral>,
 }
 
 /// The outcome of attesting an endpoint.
@@ -42,6 +49,9 @@ pub(crate) struct Expectation {
 pub(crate) struct Appraised {
     /// Whether both layers were accepted.
     pub(crate) accepted: bool,
+    /// The same with the third case, collateral that is missing: of the two layers the worse.
+    #[serde(rename = "verdict")]
+    pub(crate) conclusion: Conclusion,
     /// Why there is no verdict, when the endpoint gave no evidence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refusal: Option<String>,
@@ -113,16 +123,23 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     fn appraise(&self, expectation: &Expectation, now: u64) -> Appraised {
-        let Expectation { reference, policy } = expectation;
-        let (certificate, bundle) = (self.leaf, self.leaf_bundle);
-        let leaf = tpm::appraise_leaf(certificate, bundle, reference, policy, now);
+        let expected = layers::Expected {
+            reference: &expectation.reference,
+            policy: &expectation.policy,
+            platform: &expectation.platform,
+            roots: &MICROSOFT,
+            collateral: expectation.collateral.as_ref(),
+        };
+        let leaf = layers::appraise_leaf(self.leaf, self.leaf_bundle, &expected, now);
         // A leaf without a readable key has failed above; there is no session to appraise then.
-        let session = spki(certificate).ok().map(|spki| {
+        let session = spki(self.leaf).ok().map(|spki| {
             let (nonce, exporter, bundle) = (self.nonce, self.exporter, self.session_bundle);
-            tpm::appraise_session(&spki, nonce, exporter, bundle, reference, policy)
+            layers::appraise_session(&spki, nonce, exporter, bundle, &expected, now)
         });
+        let conclusion = conclude(&leaf, session.as_ref());
         Appraised {
-            accepted: leaf.accepted && session.as_ref().is_some_and(|session| session.accepted),
+            accepted: conclusion == Conclusion::Accepted,
+            conclusion,
             refusal: None,
             leaf: Some(leaf),
             session,
@@ -130,17 +147,28 @@ impl Shown<'_> {
     }
 }
 
+/// Invalid wins over missing; both layers must be accepted.
+fn conclude(leaf: &Verdict, session: Option<&Verdict>) -> Conclusion {
+    let session = session.map_or(Conclusion::Rejected, |session| session.conclusion);
+    match (leaf.conclusion, session) {
+        (Conclusion::Rejected, _) | (_, Conclusion::Rejected) => Conclusion::Rejected,
+        (Conclusion::Accepted, Conclusion::Accepted) => Conclusion::Accepted,
+        _ => Conclusion::CollateralMissing,
+    }
+}
+
 impl Appraised {
     fn refused(refusal: String) -> Appraised {
         Appraised {
             accepted: false,
+            conclusion: Conclusion::Rejected,
             refusal: Some(refusal),
             leaf: None,
             session: None,
         }
     }
 
-    /// One line that says why the endpoint was rejected.
+    /// One line that says why the endpoint was not accepted.
     pub(crate) fn reason(&self) -> String {
         if let Some(refusal) = &self.refusal {
             return refusal.clone();
@@ -149,9 +177,12 @@ impl Appraised {
             .into_iter()
             .filter_map(|(layer, verdict)| verdict.as_ref().map(|verdict| (layer, verdict)))
             .flat_map(|(layer, verdict)| {
-                verdict
-                    .failures()
-                    .map(move |check| format!("{layer}: {}: {}", check.name, check.explanation))
+                let counts = match self.conclusion {
+                    Conclusion::CollateralMissing => |check: &&Check| check.missing.is_some(),
+                    _ => |check: &&Check| check.outcome == Outcome::Fail,
+                };
+                let checks = verdict.checks.iter().filter(counts);
+                checks.map(move |check| format!("{layer}: {}: {}", check.name, check.explanation))
             })
             .collect();
         failed.join("; ")
@@ -167,10 +198,10 @@ impl fmt::Display for Appraised {
         for verdict in self.leaf.iter().chain(&self.session) {
             write!(f, "{verdict}")?;
         }
-        let conclusion = if self.accepted {
-            "accepted"
-        } else {
-            "rejected"
+        let conclusion = match self.conclusion {
+            Conclusion::Accepted => "accepted",
+            Conclusion::Rejected => "rejected",
+            Conclusion::CollateralMissing => "collateral missing",
         };
         writeln!(f, "{conclusion}")
     }

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use cloister_evidence::bundle::Bundle;
+use cloister_measure::azure::{HclReport, TeeReport};
+use cloister_verify::azure;
 use cloister_verify::collateral::Collateral;
 use cloister_verify::snp::{KbsEvidence, Product};
 
@@ -56,7 +59,7 @@ struct Fetch {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 struct Evidence {
-    /// SEV-SNP report: 1184 bytes, hex, or KBS evidence in JSON
+    /// SEV-SNP report: 1184 bytes, hex, or KBS evidence in JSON; or evidence of a VM on Azure, also as its guest serves it
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// TD quote: raw, hex or base64
@@ -109,8 +112,18 @@ fn failed(error: FetchError) -> CommandError {
     }
 }
 
-/// The report by itself or inside KBS evidence.
+/// The report by itself, inside KBS evidence, or inside evidence of a VM on Azure: that is the paravisor's, which has the same processor.
 fn report(input: Vec<u8>) -> Result<Vec<u8>, CommandError> {
+    let bundle = Bundle::decode(&input).map(|bundle| bundle.cpu.value);
+    let azure = azure::Evidence::parse(bundle.as_deref().unwrap_or(&input));
+    if let Ok(evidence) = azure {
+        let hcl = HclReport::parse(&evidence.hcl_report).map_err(CommandError::new)?;
+        return match hcl.report {
+            TeeReport::Snp(_) => Ok(hcl.hardware_report),
+            TeeReport::Tdx(_) => Err(CommandError::new(anyhow!("HCL report of a VM on TDX"))
+                .with_hint("give its TD quote as `--quote`")),
+        };
+    }
     if input.trim_ascii_start().starts_with(b"{") {
         let evidence = KbsEvidence::from_json(&input).map_err(CommandError::new)?;
         return Ok(evidence.report);
@@ -124,4 +137,57 @@ fn product(name: &str) -> Result<Product, String> {
     known
         .next()
         .ok_or_else(|| "wanted Milan, Genoa or Turin".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use cloister_evidence::azure::AzureEvidence;
+    use cloister_evidence::bundle::{CpuKind, CpuSection};
+    use cloister_evidence::tpm::PcrBank;
+    use cloister_test_pki::azure::{CLAIMS, hcl_report};
+    use sha2::{Digest as _, Sha256};
+
+    /// An HCL report around `report`, which gets the hash of its claims.
+    fn hcl(report: &mut [u8], kind: u32, report_data: usize) -> Vec<u8> {
+        let claims = br#"{"keys":[{"kid":"HCLAkPub","kty":"RSA","e":"AQAB","n":"AQ"}],"vm-configuration":{"console-enabled":true,"secure-boot":true,"tpm-enabled":true,"vmUniqueId":""}}"#;
+        report[report_data..report_data + 32].copy_from_slice(&Sha256::digest(claims));
+        hcl_report(report, kind, claims)[..CLAIMS + claims.len()].to_vec()
+    }
+
+    #[test]
+    fn report_is_found_in_what_a_guest_on_azure_serves() {
+        let mut snp = vec![0; 1184];
+        snp[0] = 3;
+        let hcl = hcl(&mut snp, 2, 0x50);
+        assert_eq!(report(hcl.clone()).unwrap(), snp);
+        let evidence = AzureEvidence {
+            attest: vec![1],
+            signature: vec![2],
+            hcl_report: hcl,
+            pcrs: PcrBank([[0; 32]; 16]),
+        };
+        let bundle = Bundle {
+            cpu: CpuSection {
+                kind: CpuKind::Azure,
+                value: evidence.encode(),
+            },
+            log: vec![0xa0],
+            batch: None,
+            devices: vec![0xa0],
+        };
+        assert_eq!(report(evidence.encode()).unwrap(), snp);
+        assert_eq!(report(bundle.encode()).unwrap(), snp);
+        assert_eq!(report(snp.clone()).unwrap(), snp);
+        assert_eq!(report(hex::encode(&snp).into_bytes()).unwrap(), snp);
+    }
+
+    #[test]
+    fn report_of_a_vm_on_tdx_is_none() {
+        let mut tdreport = vec![0; 1024];
+        tdreport[0] = 0x81;
+        let error = report(hcl(&mut tdreport, 4, 128)).unwrap_err();
+        assert_eq!(error.error.to_string(), "HCL report of a VM on TDX");
+    }
 }

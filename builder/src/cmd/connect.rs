@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use cloister_verify::Conclusion;
 use tokio::net::TcpListener;
 
 use super::verify::{Expected, now, runtime};
-use super::{CommandError, Context, DIFFERENT};
+use super::{CommandError, Context, DIFFERENT, MISSING};
 use crate::client::upstream::Upstream;
-use crate::client::{Endpoint, Expectation, chat, proxy};
+use crate::client::{Appraised, Endpoint, Expectation, chat, proxy};
 
 /// Serve a verified guest at `http://127.0.0.1:PORT/v1`
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     ask: Option<String>,
 }
 
-/// Runs the verb until it is interrupted; 1 if the endpoint does not verify at the start.
+/// Runs the verb until it is interrupted; 1 if the endpoint does not verify at the start, 3 if collateral is missing.
 pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
     let expectation = args.expected.load()?;
     runtime()?.block_on(attend(&args, expectation, ctx))
@@ -44,12 +45,7 @@ async fn attend(
 ) -> Result<ExitCode, CommandError> {
     let (appraised, session) = args.expected.open(&args.url, &expectation, ctx).await?;
     let Some(session) = session else {
-        let reason = appraised.reason();
-        return Err(
-            CommandError::new(anyhow!("{} is rejected: {reason}", args.url))
-                .with_hint("`cloister verify` shows every check")
-                .with_code(DIFFERENT),
-        );
+        return Err(refused(&args.url, &appraised));
     };
     ctx.progress.say(&format!("{} is verified", args.url));
     if let Some(question) = &args.ask {
@@ -72,6 +68,20 @@ async fn attend(
         ended = super::boot::interrupted() => ended?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn refused(url: &Endpoint, appraised: &Appraised) -> CommandError {
+    let reason = appraised.reason();
+    match appraised.conclusion {
+        Conclusion::CollateralMissing => {
+            CommandError::new(anyhow!("{url} cannot be judged: {reason}"))
+                .with_hint("give `--collateral FILE`, a bundle of `cloister collateral fetch`")
+                .with_code(MISSING)
+        }
+        _ => CommandError::new(anyhow!("{url} is rejected: {reason}"))
+            .with_hint("`cloister verify` shows every check")
+            .with_code(DIFFERENT),
+    }
 }
 
 /// Attests by timer, and says so when the endpoint stops or starts to verify again.

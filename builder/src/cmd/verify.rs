@@ -18,9 +18,12 @@ use tokio::time::{Instant, sleep};
 
 pub(super) use evidence::{decoded, read};
 
-use super::{CommandError, Context, DIFFERENT};
+use super::{CommandError, Context};
 use crate::client::attest::{self, Session};
 use crate::client::{Appraised, ClientError, Endpoint, Expectation};
+
+/// The platform whose live evidence is judged with collateral and a policy.
+const AZURE: &str = "azure-snp";
 
 /// Compare a running guest's evidence with `measurements/`, or judge evidence in files
 ///
@@ -53,6 +56,12 @@ pub(crate) struct Expected {
     /// Reference values: a file `measurements/RECIPE/PLATFORM.json`
     #[arg(long, value_name = "FILE", required = true)]
     expect: Option<PathBuf>,
+    /// Certificates behind the hardware's report, for `azure-snp`: a bundle of `cloister collateral fetch`
+    #[arg(long, value_name = "FILE")]
+    collateral: Option<PathBuf>,
+    /// Policy in TOML, tables `azure` and `snp`, for `azure-snp`
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Reject platforms that cannot keep the host out
     #[arg(long)]
     require_confidential: bool,
@@ -89,25 +98,51 @@ fn endpoint(url: &Endpoint, expected: &Expected, ctx: &Context) -> Result<ExitCo
         session.abort();
     }
     print(&appraised, ctx)?;
-    Ok(if appraised.accepted {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(DIFFERENT)
-    })
+    Ok(evidence::code(appraised.conclusion))
 }
 
 impl Expected {
-    /// Reads the reference values.
+    /// Reads reference values, collateral and policy.
     pub(crate) fn load(&self) -> Result<Expectation, CommandError> {
         let policy = Policy {
             require_confidential: self.require_confidential,
             ..Policy::default()
         };
         let expect = self.expect.as_deref().ok_or_else(nothing)?;
+        let reference = reference_values(expect)?;
+        self.refuse(&reference)?;
+        let platform = self.policy.as_deref().map(snp::policy).transpose()?;
+        let collateral = self
+            .collateral
+            .as_deref()
+            .map(tdx::collateral)
+            .transpose()?;
         Ok(Expectation {
-            reference: reference_values(expect)?,
+            reference,
             policy,
+            platform: platform.unwrap_or_default(),
+            collateral: collateral.and_then(|collateral| collateral.snp),
         })
+    }
+
+    /// An option that the platform has no use for would be silently ignored.
+    fn refuse(&self, reference: &ReferenceValues) -> Result<(), CommandError> {
+        let given = [
+            ("--collateral", self.collateral.is_some()),
+            ("--policy", self.policy.is_some()),
+        ];
+        let stray = given.iter().find(|(_, given)| *given);
+        let platform = &reference.platform;
+        match stray {
+            Some((name, _)) if platform != AZURE => {
+                let error = anyhow::anyhow!(
+                    "reference values are for `{platform}`, for which `{name}` means nothing"
+                );
+                let hint = format!("leave it out, or give reference values of `{AZURE}`");
+                Err(CommandError::new(error).with_hint(&hint))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How long an endpoint may take to become ready.

@@ -9,6 +9,7 @@
 
 mod ak;
 mod evidence;
+mod live;
 mod paravisor;
 mod policy;
 mod rules;
@@ -18,6 +19,7 @@ use cloister_evidence::tpm::{PcrValues, Quote};
 use cloister_measure::azure::{Claims, ClaimsError, HclError, HclReport, TeeReport};
 
 use crate::checks::{Checks, Rule};
+use crate::layers::Bound;
 use crate::policy::PolicyFile;
 use crate::signature::PublicKey;
 use crate::snp;
@@ -29,12 +31,13 @@ use crate::{Verdict, checks};
 
 pub use crate::tpm::Expected;
 pub use evidence::{Evidence, EvidenceError, TpmQuote};
+pub(crate) use live::{appraise_leaf, appraise_session};
 pub use paravisor::{GUEST_POLICY, ID_KEYS, IdKey, MINIMUM_GUEST_SVN};
 pub use policy::Policy;
 pub use yaml::YamlError;
 
 /// The names of the platforms, also in reference values.
-const ON_SNP: &str = "azure-snp";
+pub(crate) const ON_SNP: &str = "azure-snp";
 const ON_TDX: &str = "azure-tdx";
 
 /// What reference values must be for, by the hardware where that is known.
@@ -107,12 +110,13 @@ pub fn appraise(
     let case = Case {
         beside,
         expected,
+        bound: None,
         policy,
         roots,
         at,
     };
     let mut checks = Checks::default();
-    let platform = case.whole(input, &mut checks);
+    let platform = case.whole(case.evidence(input), &mut checks);
     let reference = expected.reference;
     let platform = platform.or(reference.map(|reference| reference.platform.as_str()));
     let platform = platform.unwrap_or(ON_SNP);
@@ -135,6 +139,8 @@ pub fn appraise(
 struct Case<'a> {
     beside: &'a Beside<'a>,
     expected: &'a Expected<'a>,
+    /// The bundle that the evidence is of, which says what stands in place of the nonce.
+    bound: Option<&'a Bound>,
     policy: &'a PolicyFile,
     roots: &'a Roots<'a>,
     at: u64,
@@ -142,9 +148,13 @@ struct Case<'a> {
 
 impl Case<'_> {
     /// All checks; gives the platform where the HCL report says which.
-    fn whole(&self, input: &[u8], checks: &mut Checks) -> Option<&'static str> {
+    fn whole(
+        &self,
+        evidence: Result<Evidence, EvidenceError>,
+        checks: &mut Checks,
+    ) -> Option<&'static str> {
         let wanted = "evidence with an HCL report";
-        let evidence = checks.take(&rules::EVIDENCE_FORMAT, wanted, self.evidence(input));
+        let evidence = checks.take(&rules::EVIDENCE_FORMAT, wanted, evidence);
         let hcl = evidence.as_ref().and_then(|evidence| hcl(evidence, checks));
         let platforms: &[&str] = match hcl.as_ref().map(|hcl| &hcl.report) {
             None => &[ON_SNP, ON_TDX],
@@ -248,10 +258,21 @@ impl Case<'_> {
             let rule = &rules::QUOTE_SIGNATURE;
             quoted::signature(rule, key, &given.attest, &given.signature, checks);
         }
-        quoted::nonce(self.expected.nonce, &quote, checks);
+        self.nonce(&quote, checks);
         self.values(given.pcrs.as_ref(), &quote, checks);
         self.user_data(evidence, claims, &quote, checks);
         quoted::clock(&quote.clock_info, checks);
+    }
+
+    fn nonce(&self, quote: &Quote, checks: &mut Checks) {
+        let Some(bound) = self.bound else {
+            quoted::nonce(self.expected.nonce, quote, checks);
+            return;
+        };
+        if let Some(report_data) = bound.report_data {
+            let wanted = report_data.qualifying_data();
+            checks.equal(&checks::BINDING, &wanted, &quote.extra_data);
+        }
     }
 
     fn values(&self, values: Option<&PcrValues>, quote: &Quote, checks: &mut Checks) {
@@ -269,7 +290,10 @@ impl Case<'_> {
         if let Some(reference) = self.expected.reference {
             registers::compare(values, reference, checks);
         }
-        tpm::event_log(self.beside.event_log, values, checks);
+        match self.bound {
+            Some(bound) => registers::logs(values, &bound.bundle, checks),
+            None => tpm::event_log(self.beside.event_log, values, checks),
+        }
     }
 
     /// User-data is the nonce and zeros, where the guest wrote any.

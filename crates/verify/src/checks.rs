@@ -43,8 +43,8 @@ rules! {
     CONFIDENTIAL "confidential" "the platform must keep the host out of the guest's memory"
 }
 
-/// The rules that every leaf verdict lists.
-pub(crate) const LEAF: &[&Rule] = &[
+/// The rules of a leaf that come before those of the hardware.
+pub(crate) const LEAF_FRONT: &[&Rule] = &[
     &REFERENCE,
     &CERTIFICATE_FORMAT,
     &CERTIFICATE_KEY,
@@ -54,24 +54,13 @@ pub(crate) const LEAF: &[&Rule] = &[
     &CERTIFICATE_EVIDENCE,
     &BUNDLE_FORMAT,
     &BUNDLE_DIGEST,
-    &CPU_FORMAT,
-    &AK_ATTRIBUTES,
-    &QUOTE_SIGNER,
-    &QUOTE_SIGNATURE,
-    &BINDING,
-    &PCR_SELECTION,
-    &PCR_DIGEST,
-    &CLOISTER_LOG,
-    &FIRMWARE_LOG,
-    &DEVICES,
 ];
 
-/// The rules that every session verdict lists.
-pub(crate) const SESSION: &[&Rule] = &[
-    &REFERENCE,
-    &CERTIFICATE_KEY,
-    &BUNDLE_FORMAT,
-    &BATCH,
+/// The rules of a session that come before those of the hardware.
+pub(crate) const SESSION_FRONT: &[&Rule] = &[&REFERENCE, &CERTIFICATE_KEY, &BUNDLE_FORMAT, &BATCH];
+
+/// The rules of a bundle whose hardware is a bare TPM.
+pub(crate) const BARE_TPM: &[&Rule] = &[
     &CPU_FORMAT,
     &AK_ATTRIBUTES,
     &QUOTE_SIGNER,

@@ -18,6 +18,7 @@
 //! | [`cert`] | certificates of others that carry evidence |
 //! | [`cmw`] | conceptual message wrappers of others |
 //! | [`collateral`] | what vendors publish beside the evidence |
+//! | [`layers`] | appraisal of leaf and session, of each platform that has bundles |
 //! | [`snp`] | appraisal of SEV-SNP reports |
 //! | [`tdx`] | appraisal of TD quotes |
 //! | [`tpm`] | appraisal of TPM quotes, for a leaf, for a session and by themselves |
@@ -30,6 +31,7 @@ pub mod certificate;
 mod checks;
 pub mod cmw;
 pub mod collateral;
+pub mod layers;
 pub mod policy;
 pub mod signature;
 pub mod snp;

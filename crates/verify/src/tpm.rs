@@ -12,14 +12,11 @@ pub(crate) mod quoted;
 pub(crate) mod registers;
 pub(crate) mod rules;
 
-use cloister_evidence::batch::BatchError;
-use cloister_evidence::binding::{Mode, ReportData, binding};
-use cloister_evidence::bundle::{self, Bundle, BundleError};
 use cloister_evidence::tpm::{FIXED_PARENT, FIXED_TPM, RESTRICTED, SENSITIVE_DATA_ORIGIN, SIGN};
 use cloister_measure::reference::ReferenceValues;
 
-use crate::certificate::{self, Leaf};
 use crate::checks::{self, Checks, Rule};
+use crate::layers::{self, Bound};
 use crate::verdict::{self, Subject, Trust};
 use crate::{Policy, Verdict};
 
@@ -32,7 +29,7 @@ const DECRYPT: u32 = 1 << 17;
 /// What an attestation key must be.
 const DEMANDED: u32 = FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | RESTRICTED | SIGN;
 
-/// Appraises a leaf certificate and the bundle served with it.
+/// Appraises a leaf certificate and the bundle served with it, of `qemu-vtpm` alone: [`layers::appraise_leaf`] knows the others too.
 ///
 /// `leaf_der` is the certificate of the TLS handshake, `bundle` the answer of
 /// `GET /.well-known/attestation`, `now` the verifier's own clock in seconds since the Unix epoch.
@@ -46,23 +43,21 @@ pub fn appraise_leaf(
 ) -> Verdict {
     let mut checks = Checks::default();
     registers::reference(reference, &registers::QEMU_VTPM, &mut checks);
-    let leaf = certificate::appraise(leaf_der, policy, now, &mut checks);
-    if let Some(decoded) = decode(bundle, false, &mut checks) {
-        let report_data = leaf.as_ref().map(|leaf| {
-            named_bundle(leaf, bundle, &decoded, &mut checks);
-            let mode = Mode::Leaf {
-                not_before: leaf.not_before,
-                not_after: leaf.not_after,
-            };
-            binding(&mode, &leaf.spki_sha256, &decoded.devices, &decoded.log).report_data()
-        });
-        evidence(&decoded, report_data, reference, &mut checks);
+    if let Some(bound) = layers::leaf(leaf_der, bundle, policy, now, &mut checks) {
+        evidence(&bound, reference, &mut checks);
     }
     let mode = verdict::Mode::Leaf;
-    conclude(mode, Some(now), checks::LEAF, reference, policy, checks)
+    conclude(
+        mode,
+        Some(now),
+        checks::LEAF_FRONT,
+        reference,
+        policy,
+        checks,
+    )
 }
 
-/// Appraises a bundle that was made for one TLS connection.
+/// Appraises a bundle that was made for one TLS connection, of `qemu-vtpm` alone: [`layers::appraise_session`] knows the others too.
 ///
 /// `spki_der` is the DER SubjectPublicKeyInfo of the leaf that the peer showed in the handshake of this
 /// very connection ([`certificate::spki`]), `nonce` the 32 bytes that the verifier chose and sent, and
@@ -79,65 +74,18 @@ pub fn appraise_session(
 ) -> Verdict {
     let mut checks = Checks::default();
     registers::reference(reference, &registers::QEMU_VTPM, &mut checks);
-    let spki_sha256 = certificate::appraise_spki(spki_der, &mut checks);
-    if let Some(decoded) = decode(bundle, true, &mut checks) {
-        let report_data = spki_sha256.and_then(|spki_sha256| {
-            let mode = Mode::Session {
-                nonce: *nonce,
-                exporter: *exporter,
-            };
-            let binding = binding(&mode, &spki_sha256, &decoded.devices, &decoded.log);
-            let proof = decoded.batch.as_ref()?;
-            let report_data: Result<_, BatchError> = proof.report_data(&binding);
-            checks.take(&checks::BATCH, "a path in a batch of its size", report_data)
-        });
-        evidence(&decoded, report_data, reference, &mut checks);
+    if let Some(bound) = layers::session(spki_der, nonce, exporter, bundle, &mut checks) {
+        evidence(&bound, reference, &mut checks);
     }
     let mode = verdict::Mode::Session;
-    conclude(mode, None, checks::SESSION, reference, policy, checks)
-}
-
-/// Decodes a bundle that has a batch section or must not have one.
-fn decode(input: &[u8], batch: bool, checks: &mut Checks) -> Option<Bundle> {
-    let rule = &checks::BUNDLE_FORMAT;
-    let wanted = match batch {
-        false => "a leaf bundle (without batch section)",
-        true => "a session bundle (with batch section)",
-    };
-    let decoded: Result<_, BundleError> = Bundle::decode(input);
-    match decoded {
-        Ok(decoded) if decoded.batch.is_some() != batch => {
-            checks.require(rule, false, wanted, "a bundle of the other kind");
-            None
-        }
-        other => checks.take(rule, wanted, other),
-    }
-}
-
-/// The bundle and the leaf must name each other.
-fn named_bundle(leaf: &Leaf, encoded: &[u8], decoded: &Bundle, checks: &mut Checks) {
-    let Some(extension) = &leaf.extension else {
-        return;
-    };
-    let found = bundle::digest(encoded);
-    if found == extension.bundle_sha256 && decoded.cpu != extension.cpu {
-        let wanted = "the hardware evidence that the leaf carries";
-        checks.require(&checks::BUNDLE_DIGEST, false, wanted, "other evidence");
-    } else {
-        checks.equal(&checks::BUNDLE_DIGEST, &extension.bundle_sha256, &found);
-    }
+    conclude(mode, None, checks::SESSION_FRONT, reference, policy, checks)
 }
 
 /// Everything that leaf and session have in common.
-fn evidence(
-    bundle: &Bundle,
-    report_data: Option<ReportData>,
-    reference: &ReferenceValues,
-    checks: &mut Checks,
-) {
-    if let Some(pcrs) = quote::appraise(&bundle.cpu, report_data, checks) {
+fn evidence(bound: &Bound, reference: &ReferenceValues, checks: &mut Checks) {
+    if let Some(pcrs) = quote::appraise(&bound.bundle.cpu, bound.report_data, checks) {
         registers::compare(&pcrs, reference, checks);
-        registers::logs(&pcrs, bundle, checks);
+        registers::logs(&pcrs, &bound.bundle, checks);
     }
 }
 
@@ -152,7 +100,7 @@ fn attributes(found: u32, checks: &mut Checks) {
 fn conclude(
     mode: verdict::Mode,
     at: Option<u64>,
-    rules: &[&Rule],
+    front: &[&'static Rule],
     reference: &ReferenceValues,
     policy: &Policy,
     mut checks: Checks,
@@ -172,5 +120,6 @@ fn conclude(
         trust: Trust::Host,
         at,
     };
-    Verdict::new(&subject, checks.finish(rules))
+    let rules = [front, checks::BARE_TPM].concat();
+    Verdict::new(&subject, checks.finish(&rules))
 }

@@ -6,10 +6,14 @@ mod edits;
 
 use std::sync::LazyLock;
 
+use cloister_evidence::azure::AzureEvidence;
+use cloister_evidence::bundle::{Bundle, CpuKind, CpuSection};
+use cloister_evidence::tpm::PcrBank;
 use cloister_measure::reference::ReferenceValues;
 use cloister_verify::azure::{Beside, Evidence, Expected, QuoteFiles, Roots, appraise};
 use cloister_verify::policy::{Hex, PolicyFile};
 use cloister_verify::snp::{Root, Roots as AmdRoots};
+use cloister_verify::{Policy, layers};
 use edits::edit;
 use libfuzzer_sys::fuzz_target;
 
@@ -30,23 +34,60 @@ static GENUINE: LazyLock<Evidence> = LazyLock::new(|| {
     Evidence::parse(EVIDENCE).unwrap()
 });
 
-fn accepted(evidence: &[u8], beside: &Beside<'_>) -> bool {
-    let roots = Roots {
-        amd: AmdRoots {
-            milan: ROOT,
-            genoa: ROOT,
-            turin: ROOT,
-        },
-        vtpm: &[],
-    };
+const ROOTS: Roots<'static> = Roots {
+    amd: AmdRoots {
+        milan: ROOT,
+        genoa: ROOT,
+        turin: ROOT,
+    },
+    vtpm: &[],
+};
+
+fn policy() -> PolicyFile {
     let mut policy = PolicyFile::default();
     policy.azure.paravisor_id_key_digests = vec![Hex([0x1d; 48])];
+    policy
+}
+
+fn accepted(evidence: &[u8], beside: &Beside<'_>) -> bool {
     let reference = ReferenceValues::from_json(REFERENCE).unwrap();
     let expected = Expected {
         nonce: Some(&NONCE),
         reference: Some(&reference),
     };
-    appraise(evidence, beside, &expected, &policy, &roots, AT).accepted
+    appraise(evidence, beside, &expected, &policy(), &ROOTS, AT).accepted
+}
+
+/// A session around the genuine report and quote, which were made for none.
+fn session(edits: &[u8], log: &[u8]) -> bool {
+    let quote = GENUINE.quote.as_ref().unwrap();
+    let pcrs = quote.pcrs.as_ref().unwrap();
+    let section = AzureEvidence {
+        attest: quote.attest.clone(),
+        signature: quote.signature.clone(),
+        hcl_report: GENUINE.hcl_report.clone(),
+        pcrs: PcrBank(core::array::from_fn(|pcr| *pcrs.get(pcr as u8).unwrap())),
+    };
+    let bundle = Bundle {
+        cpu: CpuSection {
+            kind: CpuKind::Azure,
+            value: edit(&section.encode(), edits),
+        },
+        log: log.to_vec(),
+        batch: None,
+        devices: edits.to_vec(),
+    };
+    let expected = layers::Expected {
+        reference: &ReferenceValues::from_json(REFERENCE).unwrap(),
+        policy: &Policy::default(),
+        platform: &policy(),
+        roots: &ROOTS,
+        collateral: None,
+    };
+    let bundle = bundle.encode();
+    let leaf = layers::appraise_leaf(log, &bundle, &expected, AT);
+    let session = layers::appraise_session(log, &[0; 32], &[0; 32], &bundle, &expected, AT);
+    leaf.accepted || session.accepted
 }
 
 /// Zeros at the end of the NV index may be more or fewer.
@@ -69,7 +110,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let genuine = &*GENUINE;
-    match what % 4 {
+    match what % 5 {
         0 => {
             let evidence = edit(EVIDENCE, rest);
             if accepted(&evidence, &Beside::default()) {
@@ -92,6 +133,10 @@ fuzz_target!(|data: &[u8]| {
             assert!(!accepted(&hcl, &beside));
         }
         2 => drop(Evidence::parse(&edit(YAML, rest))),
+        3 => {
+            let (edits, log) = rest.split_at(rest.len() / 2);
+            assert!(!session(edits, log));
+        }
         _ => {
             let _ = Evidence::parse(rest);
             assert!(!accepted(rest, &Beside::default()));

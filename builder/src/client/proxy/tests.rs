@@ -118,6 +118,8 @@ fn expectation() -> Expectation {
     Expectation {
         reference,
         policy: cloister_verify::Policy::default(),
+        platform: cloister_verify::policy::PolicyFile::default(),
+        collateral: None,
     }
 }
 

@@ -5,14 +5,19 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use cloister_measure::reference::ReferenceValues;
+use cloister_verify::azure::MICROSOFT;
 use cloister_verify::cert::{Form, Leaf, ccc, form, privasys, wrapped};
+use cloister_verify::collateral::{Der, SnpCollateral};
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::snp::{AMD, Endorsements, Image};
-use cloister_verify::{Policy, Verdict, tpm, x509};
+use cloister_verify::{Policy, Verdict, layers, x509};
 
 use super::evidence::{At, conclude, read, read_all};
-use super::{reference_values, snp};
+use super::{AZURE, reference_values, snp};
 use crate::cmd::{CommandError, Context};
+
+/// What a leaf of Cloister's takes; all but the first two on Azure alone.
+const ON_AZURE: [&str; 5] = ["--bundle", "--expect", "--collateral", "--crl", "--policy"];
 
 /// Judge a certificate that carries evidence: one of Cloister's own, CMW, CCC RA-TLS or Privasys
 ///
@@ -94,15 +99,32 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
 impl Args {
     /// One of Cloister's own leaves.
     fn own(&self, leaf: &[u8], at: u64) -> Result<Verdict, CommandError> {
-        self.refuse("a leaf of Cloister's", &["--bundle", "--expect"])?;
         let (Some(bundle), Some(expect)) = (&self.bundle, &self.expect) else {
             let error = anyhow::anyhow!("`{}` is a leaf of Cloister's", self.file.display());
             return Err(CommandError::new(error)
                 .with_hint("give `--bundle`, what the guest serves at `/.well-known/attestation`, and `--expect`"));
         };
         let (bundle, reference) = (read(bundle)?, reference_values(expect)?);
-        let policy = Policy::default();
-        Ok(tpm::appraise_leaf(leaf, &bundle, &reference, &policy, at))
+        match reference.platform.as_str() {
+            AZURE => self.refuse("a leaf of Cloister's", &ON_AZURE)?,
+            _ => self.refuse("a leaf of Cloister's", &ON_AZURE[..2])?,
+        }
+        let platform = self.policy.as_deref().map(snp::policy).transpose()?;
+        let vek = self.collateral.as_deref().map(read).transpose()?;
+        let crls = read_all(&self.crl)?.into_iter().map(Der).collect();
+        let collateral = SnpCollateral {
+            vek: vek.map(Der),
+            crls,
+            ..SnpCollateral::default()
+        };
+        let expected = layers::Expected {
+            reference: &reference,
+            policy: &Policy::default(),
+            platform: &platform.unwrap_or_default(),
+            roots: &MICROSOFT,
+            collateral: Some(&collateral),
+        };
+        Ok(layers::appraise_leaf(leaf, &bundle, &expected, at))
     }
 
     fn privasys(&self, leaf: &Leaf<'_>, at: u64) -> Result<Verdict, CommandError> {

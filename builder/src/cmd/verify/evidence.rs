@@ -104,9 +104,14 @@ pub(super) fn conclude(verdict: &Verdict, ctx: &Context) -> Result<ExitCode, Com
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(CommandError::new)?;
-    Ok(match verdict.conclusion {
+    Ok(code(verdict.conclusion))
+}
+
+/// The exit code of a conclusion.
+pub(super) fn code(conclusion: Conclusion) -> ExitCode {
+    match conclusion {
         Conclusion::Accepted => ExitCode::SUCCESS,
         Conclusion::Rejected => ExitCode::from(DIFFERENT),
         Conclusion::CollateralMissing => ExitCode::from(MISSING),
-    })
+    }
 }

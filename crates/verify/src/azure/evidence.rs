@@ -16,6 +16,7 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use cloister_evidence::CborError;
 use cloister_evidence::azure::AzureEvidence;
+use cloister_evidence::bundle::{CpuKind, CpuSection};
 use cloister_evidence::tpm::{MAX_PCRS, PcrListError, PcrValues};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -59,6 +60,12 @@ pub enum EvidenceError {
     Version {
         /// The version in it.
         found: u32,
+    },
+    /// Hardware evidence of another kind.
+    #[error("hardware evidence is `{found}`, wanted `application/vnd.cloister.azure+cbor`")]
+    Kind {
+        /// Its media type.
+        found: &'static str,
     },
     /// An envelope of another platform, or around evidence of another.
     #[error("envelope is of platform `{found}`, which the evidence in it is not")]
@@ -152,6 +159,19 @@ impl Evidence {
             Some('{') => Self::from_json(text),
             Some('a'..='z') => Self::from_yaml(text),
             _ => Err(EvidenceError::Shape),
+        }
+    }
+
+    /// Reads the `cpu` section of a bundle, which is of one shape alone.
+    ///
+    /// # Errors
+    /// See [`EvidenceError`].
+    pub(super) fn from_cpu(cpu: &CpuSection) -> Result<Self, EvidenceError> {
+        match cpu.kind {
+            CpuKind::Azure => Self::from_section(&cpu.value),
+            other => Err(EvidenceError::Kind {
+                found: other.media_type(),
+            }),
         }
     }
 

@@ -1,6 +1,9 @@
 //! The checks of evidence from Azure beside those of the SNP report in it, in the order in which they are made.
 
-use crate::checks::{PCR_DIGEST, REFERENCE, Rule, rules};
+use crate::checks::{
+    BINDING, CLOISTER_LOG, DEVICES, FIRMWARE_LOG, LEAF_FRONT, PCR_DIGEST, REFERENCE, Rule,
+    SESSION_FRONT, rules,
+};
 use crate::snp;
 use crate::tpm::rules::{EVENT_LOG, NONCE, QUOTE_FORMAT};
 
@@ -30,7 +33,7 @@ rules! {
     TD_QUOTE "td-quote" "a TD quote must show that the TDREPORT in the HCL report is of genuine hardware"
 }
 
-/// The rules of both kinds of hardware.
+/// The rules of both kinds of hardware, beside those of nonce and logs.
 const COMMON: &[&Rule] = &[
     &REFERENCE,
     &EVIDENCE_FORMAT,
@@ -43,15 +46,19 @@ const COMMON: &[&Rule] = &[
     &VPCI_DEVICES,
     &QUOTE_FORMAT,
     &QUOTE_SIGNATURE,
-    &NONCE,
     &PCR_SELECTION,
     &PCR_DIGEST,
-    &EVENT_LOG,
     &USER_DATA,
     &AK_CERTIFICATE,
     &AK_VALIDITY,
     &AK_CHAIN,
 ];
+
+/// What evidence in files is compared with, and may be.
+const IN_FILES: &[&Rule] = &[&NONCE, &EVENT_LOG];
+
+/// What a bundle says beside the hardware's evidence.
+const IN_A_BUNDLE: &[&Rule] = &[&BINDING, &CLOISTER_LOG, &FIRMWARE_LOG, &DEVICES];
 
 const PARAVISOR_ON_SNP: &[&Rule] = &[
     &PARAVISOR_VMPL,
@@ -67,6 +74,7 @@ const PARAVISOR_ON_TDX: &[&Rule] = &[&PARAVISOR_MRTD, &TD_DEBUG, &TD_MIGRATION, 
 pub(super) fn snp() -> Vec<&'static Rule> {
     [
         COMMON,
+        IN_FILES,
         PARAVISOR_ON_SNP,
         snp::rules::PLATFORM,
         snp::rules::GUEST,
@@ -76,5 +84,26 @@ pub(super) fn snp() -> Vec<&'static Rule> {
 
 /// The rules that every verdict about a VM on TDX lists.
 pub(super) fn tdx() -> Vec<&'static Rule> {
-    [COMMON, PARAVISOR_ON_TDX].concat()
+    [COMMON, IN_FILES, PARAVISOR_ON_TDX].concat()
+}
+
+/// The rules that every verdict about a leaf lists.
+pub(super) fn leaf() -> Vec<&'static Rule> {
+    [LEAF_FRONT, &in_a_bundle()].concat()
+}
+
+/// The rules that every verdict about a session lists.
+pub(super) fn session() -> Vec<&'static Rule> {
+    [SESSION_FRONT, &in_a_bundle()].concat()
+}
+
+fn in_a_bundle() -> Vec<&'static Rule> {
+    [
+        COMMON,
+        IN_A_BUNDLE,
+        PARAVISOR_ON_SNP,
+        snp::rules::PLATFORM,
+        snp::rules::GUEST,
+    ]
+    .concat()
 }

@@ -53,7 +53,7 @@ pub(super) fn appraise(
 fn parse(cpu: &CpuSection) -> Result<Parts, String> {
     if cpu.kind != CpuKind::TpmQuote {
         let kind = cpu.kind.media_type();
-        return Err(format!("{kind}, which this verifier does not support yet"));
+        return Err(format!("{kind}, wanted of this platform is a TPM quote"));
     }
     let section = TpmEvidence::decode(&cpu.value).map_err(|error| error.to_string())?;
     let parts = || {

@@ -124,7 +124,7 @@ pub(crate) fn compare(pcrs: &PcrValues, reference: &ReferenceValues, checks: &mu
 }
 
 /// Replays the logs and compares the device section with them.
-pub(super) fn logs(pcrs: &PcrValues, bundle: &Bundle, checks: &mut Checks) {
+pub(crate) fn logs(pcrs: &PcrValues, bundle: &Bundle, checks: &mut Checks) {
     let log = match EventLog::decode(&bundle.log) {
         Ok(log) => log,
         Err(error) => {

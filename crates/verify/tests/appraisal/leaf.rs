@@ -421,7 +421,7 @@ fn unknown_sections_are_rejected() {
 }
 
 #[test]
-fn snp_report_is_rejected_as_not_supported_yet() {
+fn snp_report_is_rejected_where_a_quote_is_wanted() {
     let guest = Guest::boot();
     let bundle = Bundle {
         cpu: cloister_evidence::bundle::CpuSection {
@@ -438,7 +438,7 @@ fn snp_report_is_rejected_as_not_supported_yet() {
             .check("cpu-format")
             .unwrap()
             .found
-            .contains("not support")
+            .contains("wanted of this platform is a TPM quote")
     );
 }
 

@@ -1,0 +1,150 @@
+//! Layers A (leaf) and B (session) of "cloister-ra/1", whatever the platform.
+//!
+//! Spec: `docs/evidence-format.md`, sections 2 to 5 and 9. The reference values name the platform, and the platform decides what the `cpu` section
+//! must be; evidence of another kind is rejected. What no platform changes stands here: certificate, bundle, binding.
+//! Left out: platforms without appraisal of bundles (SEV-SNP and TDX by themselves), whose reference values are refused.
+
+use cloister_evidence::batch::BatchError;
+use cloister_evidence::binding::{Mode, ReportData, binding};
+use cloister_evidence::bundle::{self, Bundle, BundleError};
+use cloister_measure::reference::ReferenceValues;
+
+use crate::certificate::{self, Leaf};
+use crate::checks::{self, Checks};
+use crate::collateral::SnpCollateral;
+use crate::policy::PolicyFile;
+use crate::{Policy, Verdict, azure, tpm};
+
+/// What an endpoint is held against.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// The image and its platform.
+    pub reference: &'a ReferenceValues,
+    /// Demands of any platform.
+    pub policy: &'a Policy,
+    /// Demands of the one platform.
+    pub platform: &'a PolicyFile,
+    /// Who is trusted; [`azure::MICROSOFT`] outside of tests.
+    pub roots: &'a azure::Roots<'a>,
+    /// What AMD publishes about the chip; nothing of it adds trust.
+    pub collateral: Option<&'a SnpCollateral>,
+}
+
+/// Appraises a leaf certificate and the bundle served with it.
+///
+/// `leaf_der` is the certificate of the TLS handshake, `bundle` the answer of
+/// `GET /.well-known/attestation`, `now` the verifier's own clock in seconds since the Unix epoch.
+/// TLS itself must have shown that the peer holds the leaf's key.
+pub fn appraise_leaf(leaf_der: &[u8], bundle: &[u8], expected: &Expected<'_>, now: u64) -> Verdict {
+    match expected.reference.platform.as_str() {
+        azure::ON_SNP => azure::appraise_leaf(leaf_der, bundle, expected, now),
+        _ => tpm::appraise_leaf(leaf_der, bundle, expected.reference, expected.policy, now),
+    }
+}
+
+/// Appraises a bundle that was made for one TLS connection.
+///
+/// Arguments as for [`tpm::appraise_session`]; `now` is the verifier's own clock in seconds since the Unix epoch, against which the
+/// certificates behind the hardware's report are held.
+pub fn appraise_session(
+    spki_der: &[u8],
+    nonce: &[u8; 32],
+    exporter: &[u8; 32],
+    bundle: &[u8],
+    expected: &Expected<'_>,
+    now: u64,
+) -> Verdict {
+    let (reference, policy) = (expected.reference, expected.policy);
+    match reference.platform.as_str() {
+        azure::ON_SNP => azure::appraise_session(spki_der, nonce, exporter, bundle, expected, now),
+        _ => tpm::appraise_session(spki_der, nonce, exporter, bundle, reference, policy),
+    }
+}
+
+/// A bundle, and what the hardware must have committed to.
+pub(crate) struct Bound {
+    pub(crate) bundle: Bundle,
+    /// Absent where certificate, key or batch cannot be used; a check has said so.
+    pub(crate) report_data: Option<ReportData>,
+}
+
+/// The checks of layer A that come before the hardware's.
+pub(crate) fn leaf(
+    leaf_der: &[u8],
+    bundle: &[u8],
+    policy: &Policy,
+    now: u64,
+    checks: &mut Checks,
+) -> Option<Bound> {
+    let leaf = certificate::appraise(leaf_der, policy, now, checks);
+    let decoded = decode(bundle, false, checks)?;
+    let report_data = leaf.as_ref().map(|leaf| {
+        named_bundle(leaf, bundle, &decoded, checks);
+        let mode = Mode::Leaf {
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+        };
+        binding(&mode, &leaf.spki_sha256, &decoded.devices, &decoded.log).report_data()
+    });
+    Some(Bound {
+        bundle: decoded,
+        report_data,
+    })
+}
+
+/// The checks of layer B that come before the hardware's.
+pub(crate) fn session(
+    spki_der: &[u8],
+    nonce: &[u8; 32],
+    exporter: &[u8; 32],
+    bundle: &[u8],
+    checks: &mut Checks,
+) -> Option<Bound> {
+    let spki_sha256 = certificate::appraise_spki(spki_der, checks);
+    let decoded = decode(bundle, true, checks)?;
+    let report_data = spki_sha256.and_then(|spki_sha256| {
+        let mode = Mode::Session {
+            nonce: *nonce,
+            exporter: *exporter,
+        };
+        let binding = binding(&mode, &spki_sha256, &decoded.devices, &decoded.log);
+        let proof = decoded.batch.as_ref()?;
+        let report_data: Result<_, BatchError> = proof.report_data(&binding);
+        checks.take(&checks::BATCH, "a path in a batch of its size", report_data)
+    });
+    Some(Bound {
+        bundle: decoded,
+        report_data,
+    })
+}
+
+/// Decodes a bundle that has a batch section or must not have one.
+fn decode(input: &[u8], batch: bool, checks: &mut Checks) -> Option<Bundle> {
+    let rule = &checks::BUNDLE_FORMAT;
+    let wanted = match batch {
+        false => "a leaf bundle (without batch section)",
+        true => "a session bundle (with batch section)",
+    };
+    let decoded: Result<_, BundleError> = Bundle::decode(input);
+    match decoded {
+        Ok(decoded) if decoded.batch.is_some() != batch => {
+            checks.require(rule, false, wanted, "a bundle of the other kind");
+            None
+        }
+        other => checks.take(rule, wanted, other),
+    }
+}
+
+/// The bundle and the leaf must name each other.
+fn named_bundle(leaf: &Leaf, encoded: &[u8], decoded: &Bundle, checks: &mut Checks) {
+    let Some(extension) = &leaf.extension else {
+        return;
+    };
+    let found = bundle::digest(encoded);
+    if found == extension.bundle_sha256 && decoded.cpu != extension.cpu {
+        let wanted = "the hardware evidence that the leaf carries";
+        checks.require(&checks::BUNDLE_DIGEST, false, wanted, "other evidence");
+    } else {
+        checks.equal(&checks::BUNDLE_DIGEST, &extension.bundle_sha256, &found);
+    }
+}
