@@ -7,8 +7,7 @@ use cloister_verify::policy::PolicyFile;
 use cloister_verify::verdict::{Conclusion, Outcome, Trust, Verdict};
 
 use crate::cases::{ACCEPTED, ON_TDX, REJECTED};
-use crate::scene::Scene;
-use crate::vectors::failed;
+use crate::scene::{Scene, failed};
 
 /// The checks that are made here; those of the SNP report have their cases in its own tests.
 const OWN: [&str; 25] = [

@@ -404,3 +404,9 @@ pub(crate) fn reference(platform: &str, pcrs: &[[u8; 32]]) -> ReferenceValues {
         unpredicted: [("pcr0".to_owned(), "the paravisor's firmware".to_owned())].into(),
     }
 }
+
+/// The names of the failed checks.
+pub(crate) fn failed(verdict: &Verdict) -> Vec<&str> {
+    let failures = verdict.failures();
+    failures.map(|check| check.name.as_str()).collect()
+}

@@ -10,8 +10,8 @@ use cloister_verify::tdx::{Policy, TcbStatus};
 use cloister_verify::verdict::{Conclusion, Mode, Outcome, Verdict};
 
 use crate::cases::{ACCEPTED, REJECTED, long_path};
+use crate::folder::failed;
 use crate::scene::Scene;
-use crate::vectors::failed;
 
 fn passed(verdict: &Verdict) -> impl Iterator<Item = &str> {
     let passed = verdict.checks.iter();
