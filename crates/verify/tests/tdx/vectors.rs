@@ -87,7 +87,7 @@ fn spr_e4_is_authentic_and_waits_for_the_issuer_chain() {
     assert_eq!(verdict.conclusion, Conclusion::CollateralMissing);
     let missing = verdict.check("tcb-info").unwrap().missing.as_deref();
     assert_eq!(missing, Some("tcb-info-issuer-chain"));
-    let authentic = ["pck-chain", "qe-report", "quote-signature"];
+    let authentic = ["pck-chain", "qe-report", "td-quote-signature"];
     let cleared = ["root-crl", "pck-crl"];
     let names = authentic.into_iter().chain(cleared);
     names.for_each(|name| passes(&verdict, name));

@@ -5,6 +5,7 @@ use cloister_measure::azure::{HclReport, TeeReport};
 use cloister_measure::digest::{Bank, Digest};
 use cloister_measure::reference::{Class, ReferenceValues, Register, SCHEMA_VERSION};
 use cloister_verify::azure::{Beside, Evidence, Expected, MICROSOFT, QuoteFiles, appraise};
+use cloister_verify::collateral::Collateral;
 use cloister_verify::policy::{Hex, PolicyFile};
 use cloister_verify::snp::{Product, Report, Tcb};
 use cloister_verify::tpm::{BareQuote, QuotePolicy, appraise_quote};
@@ -19,6 +20,8 @@ use crate::snp::window;
 const NOW: u64 = 1_795_305_600;
 /// When the collateral of the TDX evidence was current; its certificate of the attestation key is, too.
 const TDX_TIME: u64 = 1_771_423_480;
+/// 2053: every PCK certificate has expired.
+const LATE: u64 = 2_636_154_000;
 
 /// Reference values of a machine with these registers.
 fn reference(platform: &str, pcrs: &[[u8; 32]], image: &[usize]) -> ReferenceValues {
@@ -294,7 +297,7 @@ fn no_secure_boot(account: &mut Account) {
     );
 }
 
-/// The vTPM half is right; the TD quote, which would tie it to the hardware, is not judged here.
+/// The vTPM half is right; the TD quote is genuine and waits for collateral, which nobody recorded.
 fn user_data_of_tdx(account: &mut Account) {
     let item = "azure/tdx-evidence-userdata.json";
     let evidence = account.read(item);
@@ -305,28 +308,28 @@ fn user_data_of_tdx(account: &mut Account) {
     };
     let beside = Beside::default();
     let judged =
-        |policy: &PolicyFile| appraise(&evidence, &beside, &expected, policy, &MICROSOFT, NOW);
-    let verdict = judged(&tdx(&evidence, true));
-    account.verdict(item, NOW, Stated::Unjudged("td-quote"), &verdict);
-    assert_eq!(outcome(&verdict, "user-data"), Outcome::Pass);
-    values(
-        account,
-        item,
-        &Evidence::parse(&evidence).unwrap(),
-        &verdict,
-    );
-    let verdict = judged(&PolicyFile::default());
-    account.verdict(item, NOW, Stated::Rejected(&["paravisor-mrtd"]), &verdict);
-    account.timeless(
-        item,
-        "the dates are those of the TD quote, which is not judged here",
-    );
+        |policy: &PolicyFile, at| appraise(&evidence, &beside, &expected, policy, &MICROSOFT, at);
+    let verdict = judged(&tdx(&evidence, true), NOW);
+    account.verdict(item, NOW, Stated::Missing("tcb-info"), &verdict);
+    for name in ["user-data", "pck-chain", "td-quote-signature", "td-quote"] {
+        assert_eq!(outcome(&verdict, name), Outcome::Pass, "{verdict}");
+    }
+    let parsed = Evidence::parse(&evidence).unwrap();
+    values(account, item, &parsed, &verdict);
+    let verdict = judged(&PolicyFile::default(), NOW);
+    let stated = Stated::Rejected(&["paravisor-mrtd"]);
+    account.verdict(item, NOW, stated, &verdict);
+    let verdict = judged(&tdx(&evidence, true), LATE);
+    let stated = Stated::Expired(&["pck-validity"]);
+    account.verdict(item, LATE, stated, &verdict);
 }
 
-/// Evidence with the certificate that Microsoft issued for the attestation key.
+/// Evidence with the certificate that Microsoft issued for the attestation key, and Intel's collateral.
 fn certified_tdx(account: &mut Account) {
     let item = "azure/tdx-evidence-1764662251.yaml";
     let evidence = account.read(item);
+    let collateral = account.read("azure/tdx-collateral-1771423480.yaml");
+    let collateral = Collateral::read(&collateral).unwrap().tdx;
     let parsed = Evidence::parse(&evidence).unwrap();
     let values = parsed.quote.unwrap().pcrs.unwrap();
     let pcrs: Vec<_> = values.0.values().copied().collect();
@@ -335,19 +338,30 @@ fn certified_tdx(account: &mut Account) {
         nonce: Some(&[0; 32]),
         reference: Some(&reference),
     };
+    let with = Beside {
+        tdx: collateral.as_ref(),
+        ..Beside::default()
+    };
+    let without = Beside::default();
     // The certificate of the key is valid to 2026-11-30T00:00:00Z.
     let last = 1_795_996_800;
-    for (secure_boot, at, stated) in [
-        (false, TDX_TIME, Stated::Unjudged("td-quote")),
-        (false, last, Stated::Unjudged("td-quote")),
-        (false, last + 1, Stated::Expired(&["ak-validity"])),
-        (true, TDX_TIME, Stated::Rejected(&["secure-boot"])),
+    let expired = ["root-crl", "pck-crl", "collateral-current"];
+    let long_expired = [&["ak-validity"], expired.as_slice()].concat();
+    let missing = Stated::Missing("tcb-info");
+    for (beside, secure_boot, at, stated) in [
+        (&with, false, TDX_TIME, Stated::Accepted),
+        (&with, false, last, Stated::Expired(&expired)),
+        (&with, false, last + 1, Stated::Expired(&long_expired)),
+        (&without, false, last, missing),
+        (&without, false, last + 1, Stated::Expired(&["ak-validity"])),
+        (&with, true, TDX_TIME, Stated::Rejected(&["secure-boot"])),
     ] {
-        let (policy, beside) = (tdx(&evidence, secure_boot), Beside::default());
-        let verdict = appraise(&evidence, &beside, &expected, &policy, &MICROSOFT, at);
+        let policy = tdx(&evidence, secure_boot);
+        let verdict = appraise(&evidence, beside, &expected, &policy, &MICROSOFT, at);
         account.verdict(item, at, stated, &verdict);
         assert_eq!(outcome(&verdict, "ak-certificate"), Outcome::Pass);
         assert_eq!(outcome(&verdict, "ak-chain"), Outcome::Skipped);
+        assert_eq!(outcome(&verdict, "td-quote"), Outcome::Pass);
     }
 }
 

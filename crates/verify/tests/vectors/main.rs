@@ -42,7 +42,7 @@ mod table {
             files: 61,
             items: 36,
             within: 80,
-            outside: 43,
+            outside: 46,
             values: 396,
         };
         assert_eq!(counts, wanted);

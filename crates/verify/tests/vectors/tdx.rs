@@ -93,7 +93,7 @@ pub(crate) fn judge(account: &mut Account) {
     gce(account);
     let report = account.read("tdx/tdreport.bin");
     let verdict = appraised(&report, None, SPR_TIME);
-    let stated = Stated::Rejected(&["quote-format"]);
+    let stated = Stated::Rejected(&["td-quote-format"]);
     account.verdict("tdx/tdreport.bin", SPR_TIME, stated, &verdict);
     account.timeless(
         "tdx/tdreport.bin",
@@ -128,7 +128,7 @@ fn spr_e4(account: &mut Account) {
     });
     let collateral = Collateral::from_files(&files.into()).unwrap().tdx;
     let verdict = appraised(&quote, collateral.as_ref(), SPR_TIME);
-    let stated = Stated::Rejected(&["quote-format"]);
+    let stated = Stated::Rejected(&["td-quote-format"]);
     account.verdict(item, SPR_TIME, stated, &verdict);
     let trailing = QuoteError::Trailing { offset: SPR_END };
     assert_eq!(Quote::parse(&quote), Err(trailing));
