@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cloister_evidence::bundle::{CONTENT_TYPE, MAX_BUNDLE, WELL_KNOWN_PATH};
 use cloister_measure::reference::ReferenceValues;
 use cloister_verify::certificate::spki;
-use cloister_verify::{Policy, Verdict, tpm};
+use cloister_verify::{Clock, Policy, Verdict, tpm};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, Limited};
@@ -115,7 +115,8 @@ impl Shown<'_> {
     fn appraise(&self, expectation: &Expectation, now: u64) -> Appraised {
         let Expectation { reference, policy } = expectation;
         let (certificate, bundle) = (self.leaf, self.leaf_bundle);
-        let leaf = tpm::appraise_leaf(certificate, bundle, reference, policy, now);
+        let leaf =
+            tpm::appraise_leaf(certificate, bundle, reference, policy, now).by(Clock::Machine);
         // A leaf without a readable key has failed above; there is no session to appraise then.
         let session = spki(certificate).ok().map(|spki| {
             let (nonce, exporter, bundle) = (self.nonce, self.exporter, self.session_bundle);

@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     };
     let at = args.at.seconds();
     let verdict = appraise(&evidence, &beside, &expected, &policy, &MICROSOFT, at);
-    conclude(&verdict, ctx)
+    conclude(verdict, &args.at, ctx)
 }
 
 /// What `--collateral` names.
