@@ -5,6 +5,8 @@ mod verify_azure {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
+    use cloister_measure::azure::{HclReport, TeeReport};
+    use cloister_verify::azure::Evidence;
     use serde_json::{Value, json};
 
     /// 2026-11-22.
@@ -136,6 +138,50 @@ mod verify_azure {
         assert_eq!(code, 2, "{errors}");
         let (code, verdict, _) = run(&["--evidence", &expect]);
         assert_eq!((code, failed(&verdict)), (1, vec!["evidence-format"]));
+    }
+
+    /// Real evidence of a VM on TDX, without collateral and with it.
+    #[test]
+    fn azure_judges_the_td_quote_with_collateral() {
+        let Some(vectors) = vectors() else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| vectors.join("azure").join(name).display().to_string();
+        let evidence = path("tdx-evidence-1764662251.yaml");
+        let parsed = Evidence::parse(&std::fs::read(&evidence).unwrap()).unwrap();
+        let pcrs = parsed.quote.unwrap().pcrs.unwrap();
+        let pcrs: Vec<String> = pcrs.0.values().map(hex::encode).collect();
+        let expect = put(&directory, "expect", reference("azure-tdx", &pcrs));
+        let hcl = HclReport::parse(&parsed.hcl_report).unwrap();
+        let TeeReport::Tdx(facts) = &hcl.report else {
+            panic!("no TDREPORT");
+        };
+        let policy = format!(
+            "schema-version = 1\n[azure]\nsecure-boot = false\nparavisor-mrtds = [\"{}\"]\n",
+            facts.mrtd
+        );
+        let policy = put(&directory, "policy", policy);
+        let nonce = "00".repeat(32);
+        let common = ["--evidence", &evidence, "--nonce", &nonce];
+        let at = ["--policy", &policy, "--expect", &expect];
+        let run = |own: &[&str]| verify("azure", &[&common, &at, own].concat());
+        let (code, verdict, errors) = run(&["--at", "2026-02-18T14:04:40Z"]);
+        let found = (code, &verdict["verdict"]);
+        assert_eq!(found, (3, &json!("collateral-missing")), "{errors}");
+        let collateral = path("tdx-collateral-1771423480.yaml");
+        let with = ["--at", "2026-02-18T14:04:40Z", "--collateral", &collateral];
+        let (code, verdict, errors) = run(&with);
+        let found = (code, &verdict["verdict"]);
+        assert_eq!(found, (0, &json!("accepted")), "{errors}\n{verdict}");
+        assert_eq!(verdict["trust"], json!(["paravisor"]));
+        let late = ["--at", AT, "--collateral", &collateral];
+        let expired = vec!["root-crl", "pck-crl", "collateral-current"];
+        let (code, verdict, _) = run(&late);
+        assert_eq!((code, failed(&verdict)), (1, expired));
+        // A bundle that is none is an error, and not a certificate that nobody knows.
+        let broken = put(&directory, "broken", "{");
+        let (code, _, errors) = run(&["--at", AT, "--collateral", &broken]);
+        assert_eq!(code, 2);
+        assert!(errors.contains("cannot be used"), "{errors}");
     }
 
     #[test]

@@ -47,6 +47,28 @@ mod verify_cert {
         certificate.sign(&key, &key).unwrap()
     }
 
+    /// Whose word the time of the appraisal is stands in the verdict, as JSON and as text.
+    #[test]
+    fn the_verdict_says_whose_clock_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = put(&directory, "leaf", certificate("2.23.133.5.4.9", &[4, 0]));
+        let (_, output, errors) = verify(&[&file, "--json"]);
+        let verdict: serde_json::Value = serde_json::from_str(&output).unwrap();
+        assert_eq!(verdict["clock"], "machine");
+        assert!(verdict["evaluated-at"].is_string(), "{output}");
+        assert_eq!(errors, "");
+        let (_, output, _) = verify(&[&file]);
+        assert!(output.contains(", by this machine's clock\n"), "{output}");
+        let (_, output, _) = verify(&[&file, "--at", "2026-11-22T01:00:00Z"]);
+        let line = "\n  judged at 2026-11-22T01:00:00Z, as asked for\n";
+        assert!(output.contains(line), "{output}");
+        // A wrapper by itself has no dates.
+        let wrapper = put(&directory, "cmw", br#"["a/b","AQ",4]"#);
+        let (_, output, _) = verify(&[&wrapper, "--json"]);
+        let verdict: serde_json::Value = serde_json::from_str(&output).unwrap();
+        assert!(verdict["clock"].is_null() && verdict["evaluated-at"].is_null());
+    }
+
     #[test]
     fn each_form_is_told_by_its_content() {
         let directory = tempfile::tempdir().unwrap();
@@ -65,6 +87,7 @@ mod verify_cert {
             assert_eq!(verdict["platform"], platform);
             assert_eq!(verdict["verdict"], "rejected");
             assert_eq!(verdict["evaluated-at"], "2026-11-22T01:00:00Z");
+            assert_eq!(verdict["clock"], "given");
         }
         for wrapper in [&br#"["a/b","AQ",4]"#[..], &[0x82, 0x18, 60, 0x41, 1]] {
             let (code, output, error) = verify(&[&put(&directory, "cmw", wrapper)]);

@@ -10,7 +10,7 @@ use cloister_verify::azure::MICROSOFT;
 use cloister_verify::certificate::spki;
 use cloister_verify::collateral::SnpCollateral;
 use cloister_verify::policy::PolicyFile;
-use cloister_verify::{Check, Conclusion, Outcome, Policy, Verdict, layers};
+use cloister_verify::{Check, Clock, Conclusion, Outcome, Policy, Verdict, layers};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, Limited};
@@ -131,10 +131,12 @@ impl Shown<'_> {
             collateral: expectation.collateral.as_ref(),
         };
         let leaf = layers::appraise_leaf(self.leaf, self.leaf_bundle, &expected, now);
+        let leaf = leaf.by(Clock::Machine);
         // A leaf without a readable key has failed above; there is no session to appraise then.
         let session = spki(self.leaf).ok().map(|spki| {
             let (nonce, exporter, bundle) = (self.nonce, self.exporter, self.session_bundle);
             layers::appraise_session(&spki, nonce, exporter, bundle, &expected, now)
+                .by(Clock::Machine)
         });
         let conclusion = conclude(&leaf, session.as_ref());
         Appraised {

@@ -5,7 +5,7 @@
 //! paravisor, which is why a verdict says `trust: paravisor`.
 //!
 //! Specs: `cloister_measure::azure` (HCL report), TCG TPM 2.0 Library (quote), [`crate::snp`] (report of SEV-SNP). Every step is a check of
-//! its own ([`rules`]), every verdict lists all of them. Left out: the TD quote of VMs on TDX, without which none of these is accepted.
+//! its own ([`rules`]), every verdict lists all of them. On TDX the hardware's report is a TDREPORT, for which a TD quote ([`crate::tdx`]) vouches.
 
 mod ak;
 mod evidence;
@@ -16,9 +16,10 @@ mod rules;
 mod yaml;
 
 use cloister_evidence::tpm::{PcrValues, Quote};
-use cloister_measure::azure::{Claims, ClaimsError, HclError, HclReport, TeeReport};
+use cloister_measure::azure::{Claims, ClaimsError, HclError, HclReport, TdxFacts, TeeReport};
 
 use crate::checks::{Checks, Rule};
+use crate::collateral::TdxCollateral;
 use crate::layers::Bound;
 use crate::policy::PolicyFile;
 use crate::signature::PublicKey;
@@ -27,7 +28,7 @@ use crate::tpm::registers::{self, Demand};
 use crate::tpm::{self, Ak, quoted};
 use crate::verdict::{Mode, Subject, Trust};
 use crate::x509::X509;
-use crate::{Verdict, checks};
+use crate::{Verdict, checks, tdx};
 
 pub use crate::tpm::Expected;
 pub use evidence::{Evidence, EvidenceError, TpmQuote};
@@ -54,6 +55,8 @@ fn demand(platforms: &'static [&'static str]) -> Demand {
 pub struct Roots<'a> {
     /// AMD's keys.
     pub amd: snp::Roots<'a>,
+    /// Intel's key.
+    pub intel: tdx::Roots<'a>,
     /// SHA-256 of the DER of certificates that may stand above an attestation key's.
     pub vtpm: &'a [[u8; 32]],
 }
@@ -63,6 +66,7 @@ pub struct Roots<'a> {
 /// its source, and the real certificates of two VMs lead to it. Only its hash is kept: who wants the chain judged gives the certificates.
 pub const MICROSOFT: Roots<'static> = Roots {
     amd: snp::AMD,
+    intel: tdx::INTEL,
     vtpm: &[[
         0xe6, 0xc5, 0x96, 0xb1, 0x7f, 0x8f, 0xfe, 0xfb, 0xa5, 0xc3, 0x00, 0xf7, 0x14, 0xcf, 0xb1,
         0x26, 0x0c, 0x60, 0x28, 0x70, 0x4e, 0xcf, 0x7b, 0xec, 0xc4, 0xab, 0x50, 0x18, 0xef, 0xb0,
@@ -92,6 +96,8 @@ pub struct Beside<'a> {
     pub certificates: &'a [&'a [u8]],
     /// Revocation lists of AMD: PEM or DER.
     pub crls: &'a [&'a [u8]],
+    /// What Intel publishes for the TD quote.
+    pub tdx: Option<&'a TdxCollateral>,
     /// The firmware's event log.
     pub event_log: Option<&'a [u8]>,
 }
@@ -121,8 +127,8 @@ pub fn appraise(
     let platform = platform.or(reference.map(|reference| reference.platform.as_str()));
     let platform = platform.unwrap_or(ON_SNP);
     let rules = match platform {
-        ON_TDX => rules::tdx(),
-        _ => rules::snp(),
+        ON_TDX => rules::on_tdx(),
+        _ => rules::on_snp(),
     };
     let subject = Subject {
         mode: Mode::Evidence,
@@ -327,12 +333,7 @@ impl Case<'_> {
         let policy = self.policy;
         if let TeeReport::Tdx(facts) = &hcl.report {
             paravisor::tdx(facts, &policy.azure, checks);
-            let rule: &Rule = &rules::TD_QUOTE;
-            let reason = match evidence.td_quote {
-                Some(_) => "a TD quote inside of Azure's evidence is not judged yet",
-                None => "the evidence has no TD quote",
-            };
-            checks.skip(rule.name, true, rule.meaning, reason);
+            self.td_quote(evidence, &hcl.hardware_report, facts, checks);
             return;
         }
         let endorsements = snp::Endorsements {
@@ -344,6 +345,21 @@ impl Case<'_> {
         let report = snp::check(bytes, &endorsements, &policy.snp, amd, self.at, checks);
         if let Some(report) = report {
             paravisor::snp(&report, &policy.azure, checks);
+        }
+    }
+
+    fn td_quote(&self, evidence: &Evidence, report: &[u8], facts: &TdxFacts, checks: &mut Checks) {
+        let Some(quote) = &evidence.td_quote else {
+            let rule: &Rule = &rules::TD_QUOTE;
+            let reason = "the evidence has no TD quote";
+            checks.skip(rule.name, true, rule.meaning, reason);
+            return;
+        };
+        let (collateral, policy) = (self.beside.tdx, &self.policy.tdx);
+        let intel = &self.roots.intel;
+        let quote = tdx::check(quote, collateral, policy, intel, self.at, checks);
+        if let Some(quote) = quote {
+            paravisor::quoted(&quote.body, report, facts, checks);
         }
     }
 }

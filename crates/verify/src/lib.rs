@@ -41,4 +41,4 @@ pub mod verdict;
 pub mod x509;
 
 pub use policy::Policy;
-pub use verdict::{Check, Conclusion, Mode, Outcome, Trust, Verdict};
+pub use verdict::{Check, Clock, Conclusion, Mode, Outcome, Trust, Verdict};

@@ -11,7 +11,7 @@ mod image;
 mod intel;
 mod policy;
 mod quote;
-mod rules;
+pub(crate) mod rules;
 mod standing;
 
 use cloister_measure::reference::ReferenceValues;
@@ -64,12 +64,7 @@ pub fn appraise(
     at: u64,
 ) -> Verdict {
     let mut checks = Checks::default();
-    let wanted = "a quote of version 4 or 5 with a TDX 1.0 or 1.5 body";
-    let parsed = checks.take(&rules::FORMAT, wanted, Quote::parse(quote));
-    if let Some(parsed) = &parsed {
-        let genuine = quote.get(..parsed.length).unwrap_or_default();
-        authenticity(genuine, parsed, collateral, policy, roots, at, &mut checks);
-    }
+    let parsed = genuine(quote, collateral, policy, roots, at, &mut checks);
     let guest = [rules::GUEST, rules::EXPECTED];
     if expected.signature_only {
         let reason = "not asked for: this verdict is about authenticity, validity and TCB alone";
@@ -97,6 +92,36 @@ pub fn appraise(
     };
     let rules: Vec<&Rule> = [rules::PLATFORM, rules::GUEST, rules::EXPECTED].concat();
     Verdict::new(&subject, checks.finish(&rules))
+}
+
+/// The checks of [`rules::PLATFORM`] and [`rules::GUEST`], for evidence that carries a quote; gives the quote when it parses.
+pub(crate) fn check<'q>(
+    quote: &'q [u8],
+    collateral: Option<&TdxCollateral>,
+    policy: &Policy,
+    roots: &Roots<'_>,
+    at: u64,
+    checks: &mut Checks,
+) -> Option<Quote<'q>> {
+    let parsed = genuine(quote, collateral, policy, roots, at, checks)?;
+    guest::appraise(&parsed.body, policy, checks);
+    Some(parsed)
+}
+
+/// The checks of [`rules::PLATFORM`].
+fn genuine<'q>(
+    quote: &'q [u8],
+    collateral: Option<&TdxCollateral>,
+    policy: &Policy,
+    roots: &Roots<'_>,
+    at: u64,
+    checks: &mut Checks,
+) -> Option<Quote<'q>> {
+    let wanted = "a quote of version 4 or 5 with a TDX 1.0 or 1.5 body";
+    let parsed = checks.take(&rules::FORMAT, wanted, Quote::parse(quote))?;
+    let input = quote.get(..parsed.length).unwrap_or_default();
+    authenticity(input, &parsed, collateral, policy, roots, at, checks);
+    Some(parsed)
 }
 
 /// The checks of signatures, collateral and TCB.

@@ -47,6 +47,16 @@ pub enum Trust {
     Host,
 }
 
+/// Whose word the time of an appraisal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// The clock of the machine that judged, which may be wrong.
+    Machine,
+    /// Whoever asked for the verdict named it.
+    Given,
+}
+
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -123,6 +133,8 @@ pub struct Verdict {
     pub trust: Trust,
     /// The time that dates were held against, as in `2026-11-22T00:00:00Z`; null where none were.
     pub evaluated_at: Option<String>,
+    /// Whose word that time is; null where there is none, or the caller has not said ([`Verdict::by`]).
+    pub clock: Option<Clock>,
     /// Every check, in the order in which they are made.
     pub checks: Vec<Check>,
 }
@@ -142,8 +154,15 @@ impl Verdict {
             confidential: subject.confidential && accepted,
             trust: subject.trust,
             evaluated_at: subject.at.map(instant),
+            clock: None,
             checks,
         }
+    }
+
+    /// Says where the time came from, which only the caller knows.
+    pub fn by(mut self, clock: Clock) -> Self {
+        self.clock = self.evaluated_at.is_some().then_some(clock);
+        self
     }
 
     /// The checks that failed, required or not.
@@ -196,6 +215,13 @@ impl fmt::Display for Verdict {
             None => write!(f, "{conclusion}: `{}`", self.platform)?,
         }
         writeln!(f, ", {layer}evidence, {confidential}{trust}")?;
+        if let (Some(at), Some(clock)) = (&self.evaluated_at, self.clock) {
+            let source = match clock {
+                Clock::Machine => "by this machine's clock",
+                Clock::Given => "as asked for",
+            };
+            writeln!(f, "  judged at {at}, {source}")?;
+        }
         self.checks.iter().try_for_each(|check| check.line(f))
     }
 }

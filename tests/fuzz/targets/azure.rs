@@ -13,6 +13,7 @@ use cloister_measure::reference::ReferenceValues;
 use cloister_verify::azure::{Beside, Evidence, Expected, QuoteFiles, Roots, appraise};
 use cloister_verify::policy::{Hex, PolicyFile};
 use cloister_verify::snp::{Root, Roots as AmdRoots};
+use cloister_verify::tdx::INTEL;
 use cloister_verify::{Policy, layers};
 use edits::edit;
 use libfuzzer_sys::fuzz_target;
@@ -40,6 +41,7 @@ const ROOTS: Roots<'static> = Roots {
         genoa: ROOT,
         turin: ROOT,
     },
+    intel: INTEL,
     vtpm: &[],
 };
 

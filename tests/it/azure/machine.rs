@@ -19,6 +19,7 @@ use cloister_test_pki::azure::{CLAIMS, hcl_report};
 use cloister_test_pki::snp::{Amd, Report, Vek};
 use cloister_verify::azure::{GUEST_POLICY, ID_KEYS, MINIMUM_GUEST_SVN, Roots};
 use cloister_verify::snp;
+use cloister_verify::tdx::INTEL;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -69,7 +70,11 @@ impl Processor {
             genoa: root,
             turin: root,
         };
-        Roots { amd, vtpm: &[] }
+        Roots {
+            amd,
+            intel: INTEL,
+            vtpm: &[],
+        }
     }
 
     /// The HCL report of a paravisor whose vTPM has the attestation key with this modulus. Everything is what the default policy

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cloister_verify::azure::{Beside, Expected, MICROSOFT, QuoteFiles, appraise};
+use cloister_verify::collateral::{Collateral, Der};
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::x509::{Crl, X509};
 
-use super::evidence::{At, Nonce, conclude, nonce, read, read_all};
-use super::{reference_values, snp};
+use super::evidence::{At, Nonce, conclude, nonce, read};
+use super::{reference_values, snp, tdx};
 use crate::cmd::{CommandError, Context};
 
 /// Judge evidence of a confidential VM on Azure: HCL report, vTPM quote and processor
@@ -32,8 +33,9 @@ pub(crate) struct Args {
     /// VCEK, PEM or DER, where the evidence has none; certificates behind it count as `--collateral`
     #[arg(long, value_name = "FILE")]
     vcek: Option<PathBuf>,
-    /// Certificates or revocation lists, PEM or DER: AMD's chain (built in otherwise), or the one above the vTPM key's certificate
-    #[arg(long, value_name = "FILE")]
+    /// Certificates or revocation lists, PEM or DER: AMD's chain (built in otherwise), or the one above the vTPM key's certificate; or what
+    /// `verify tdx --collateral` takes, for the TD quote
+    #[arg(long, value_name = "FILE|DIR")]
     collateral: Vec<PathBuf>,
     /// The nonce that the quote must have, in hex or as `ascii:TEXT`
     #[arg(long, value_name = "HEX", value_parser = nonce)]
@@ -41,7 +43,7 @@ pub(crate) struct Args {
     /// Reference values of the image: a file `measurements/RECIPE/azure-snp.json`
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
-    /// Policy in TOML, tables `azure` and `snp`
+    /// Policy in TOML, tables `azure`, and `snp` or `tdx`
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     #[command(flatten)]
@@ -60,8 +62,13 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     let (quote, signature) = (optional(&args.quote)?, optional(&args.signature)?);
     let (pcrs, event_log) = (optional(&args.pcrs)?, optional(&args.event_log)?);
     let vek = optional(&args.vcek)?;
-    let collateral = read_all(&args.collateral)?;
-    let (certificates, crls) = sorted(&collateral);
+    let Given { files, bundle } = given(&args.collateral)?;
+    let of_amd = bundle.snp.unwrap_or_default();
+    let vek = vek.or(of_amd.vek.map(|Der(der)| der));
+    let bundled = of_amd.chain.iter().map(|Der(der)| der.as_slice());
+    let (mut certificates, mut crls) = sorted(&files);
+    certificates.extend(bundled);
+    crls.extend(of_amd.crls.iter().map(|Der(der)| der.as_slice()));
     let beside = Beside {
         quote: quote
             .as_deref()
@@ -74,6 +81,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         vek: vek.as_deref(),
         certificates: &certificates,
         crls: &crls,
+        tdx: bundle.tdx.as_ref(),
         event_log: event_log.as_deref(),
     };
     let expected = Expected {
@@ -82,7 +90,38 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     };
     let at = args.at.seconds();
     let verdict = appraise(&evidence, &beside, &expected, &policy, &MICROSOFT, at);
-    conclude(&verdict, ctx)
+    conclude(verdict, &args.at, ctx)
+}
+
+/// What `--collateral` names.
+#[derive(Default)]
+struct Given {
+    /// Certificates and revocation lists.
+    files: Vec<Vec<u8>>,
+    bundle: Collateral,
+}
+
+/// Reads each: a folder or a bundle fills what is not there yet; anything else is for [`sorted`].
+fn given(paths: &[PathBuf]) -> Result<Given, CommandError> {
+    let mut given = Given::default();
+    for path in paths {
+        let file = match path.is_dir() {
+            true => None,
+            false => Some(read(path)?),
+        };
+        // Certificates begin with a dash or a DER sequence; bundles are JSON or YAML.
+        match file {
+            Some(bytes) if !matches!(bytes.trim_ascii_start(), [b'{' | b'a'..=b'z', ..]) => {
+                given.files.push(bytes);
+            }
+            _ => {
+                let found = tdx::collateral(path)?;
+                given.bundle.snp = given.bundle.snp.take().or(found.snp);
+                given.bundle.tdx = given.bundle.tdx.take().or(found.tdx);
+            }
+        }
+    }
+    Ok(given)
 }
 
 /// Certificates and revocation lists. A file with both counts as both; one with neither is for a check to refuse.

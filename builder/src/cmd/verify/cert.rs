@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     let input = read(&args.file)?;
     if is_wrapper(&input) {
         args.refuse("a CMW by itself", &[])?;
-        return conclude(&wrapped::appraise_file(&input), ctx);
+        return conclude(wrapped::appraise_file(&input), &args.at, ctx);
     }
     let file = || format!("`{}` cannot be used", args.file.display());
     let certificates = x509::certificates(&input).with_context(file)?;
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         }
         Form::Privasys => args.privasys(&leaf, at)?,
     };
-    conclude(&verdict, ctx)
+    conclude(verdict, &args.at, ctx)
 }
 
 impl Args {

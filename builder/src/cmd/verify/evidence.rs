@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use cloister_verify::{Conclusion, Verdict};
+use cloister_verify::{Clock, Conclusion, Verdict};
 
 use super::now;
 use crate::cmd::{CommandError, Context, DIFFERENT, MISSING};
@@ -26,12 +26,17 @@ pub(super) struct At {
 }
 
 impl At {
-    /// Seconds since the Unix epoch; says so when they come from this machine's clock.
+    /// Seconds since the Unix epoch.
     pub(super) fn seconds(&self) -> u64 {
-        self.at.unwrap_or_else(|| {
-            eprintln!("note: no `--at`: judged by this machine's clock");
-            now()
-        })
+        self.at.unwrap_or_else(now)
+    }
+
+    /// Whose word they are.
+    fn clock(&self) -> Clock {
+        match self.at {
+            Some(_) => Clock::Given,
+            None => Clock::Machine,
+        }
     }
 }
 
@@ -95,8 +100,9 @@ pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, CommandError> 
     paths.iter().map(|path| read(path)).collect()
 }
 
-/// Prints the verdict, as JSON or one line a check, and gives the exit code.
-pub(super) fn conclude(verdict: &Verdict, ctx: &Context) -> Result<ExitCode, CommandError> {
+/// Prints the verdict with the source of its time, as JSON or one line a check, and gives the exit code.
+pub(super) fn conclude(verdict: Verdict, at: &At, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let verdict = verdict.by(at.clock());
     let text = match ctx.json {
         true => verdict.to_json(),
         false => verdict.to_string(),

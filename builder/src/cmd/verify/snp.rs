@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         &AMD,
         at,
     );
-    conclude(&verdict, ctx)
+    conclude(verdict, &args.at, ctx)
 }
 
 /// Reads a policy file.

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     let quote = decoded(read(&args.quote)?);
     let at = args.at.seconds();
     let verdict = appraise(&quote, tdx.as_ref(), &expected, &policy, &INTEL, at);
-    conclude(&verdict, ctx)
+    conclude(verdict, &args.at, ctx)
 }
 
 /// Reads a bundle, or the files of a folder.

@@ -63,5 +63,5 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         reference: reference.as_ref(),
     };
     let verdict = appraise_quote(&evidence, &expected, &policy, args.at.seconds());
-    conclude(&verdict, ctx)
+    conclude(verdict, &args.at, ctx)
 }

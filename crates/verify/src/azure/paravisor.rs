@@ -9,6 +9,7 @@ use super::rules;
 use crate::checks::{Checks, Rule};
 use crate::policy::Hex;
 use crate::snp::Report;
+use crate::tdx::Body;
 
 /// A key that signs paravisors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +42,9 @@ pub const GUEST_POLICY: u64 = 0x3_001f;
 
 /// The privilege level of the paravisor.
 const VMPL: u32 = 0;
-/// TUD of ATTRIBUTES (Intel TDX Module ABI, table "ATTRIBUTES"): debugging in bit 0, others reserved for the like.
-const UNDER_DEBUG: u64 = 0xff;
-/// MIGRATABLE.
-const MIGRATABLE: u64 = 1 << 29;
+/// TDINFO_STRUCT in a TDREPORT_STRUCT, up to the last RTMR: ATTRIBUTES, XFAM, MRTD, MRCONFIGID, MROWNER, MROWNERCONFIG, RTMR0 to 3
+/// (Intel TDX Module ABI).
+const TD_INFO: core::ops::Range<usize> = 512..912;
 
 /// The checks of a paravisor on SEV-SNP.
 pub(super) fn snp(report: &Report, policy: &Policy, checks: &mut Checks) {
@@ -70,16 +70,37 @@ pub(super) fn snp(report: &Report, policy: &Policy, checks: &mut Checks) {
     }
 }
 
-/// The checks of a paravisor on TDX, as far as its TDREPORT says.
+/// The check of a paravisor on TDX.
 pub(super) fn tdx(facts: &TdxFacts, policy: &Policy, checks: &mut Checks) {
     let (rule, mrtds) = (&rules::PARAVISOR_MRTD, &policy.paravisor_mrtds);
     named(rule, mrtds, facts.mrtd.as_bytes(), checks);
-    let attributes = facts.attributes;
-    let found = format!("{attributes:#x}");
-    let passed = attributes & UNDER_DEBUG == 0;
-    checks.require(&rules::TD_DEBUG, passed, "bits 0 to 7 clear", found.clone());
-    let passed = attributes & MIGRATABLE == 0;
-    checks.require(&rules::TD_MIGRATION, passed, "bit 29 clear", found);
+}
+
+/// Whether a quote is of the TDREPORT of the HCL report: what the TD is and what the paravisor had it commit to, byte by byte.
+pub(super) fn quoted(body: &Body, tdreport: &[u8], facts: &TdxFacts, checks: &mut Checks) {
+    let rule = &rules::TD_QUOTE;
+    let (attributes, xfam) = (body.td_attributes.to_le_bytes(), body.xfam.to_le_bytes());
+    let info: [&[u8]; 7] = [
+        &attributes,
+        &xfam,
+        &body.mr_td,
+        &body.mr_config_id,
+        &body.mr_owner,
+        &body.mr_owner_config,
+        body.rtmr.as_flattened(),
+    ];
+    let same = tdreport.get(TD_INFO) == Some(info.concat().as_slice());
+    let bound = body.report_data == facts.report_data;
+    let tell = |report_data: &[u8], mrtd: &[u8]| {
+        let [report_data, mrtd] = [report_data, mrtd].map(hex::encode);
+        format!("REPORTDATA {report_data}, MRTD {mrtd}")
+    };
+    let wanted = tell(&facts.report_data, facts.mrtd.as_bytes());
+    let mut found = tell(&body.report_data, &body.mr_td);
+    if bound && !same && body.mr_td == facts.mrtd.as_bytes() {
+        found.push_str(", but other attributes, owners or RTMRs");
+    }
+    checks.require(rule, same && bound, wanted, found);
 }
 
 /// A value that must be one of those the policy names; where it names none, nothing is good.

@@ -1,11 +1,11 @@
-//! The checks of evidence from Azure beside those of the SNP report in it, in the order in which they are made.
+//! The checks of evidence from Azure beside those of the SNP report or TD quote in it, in the order in which they are made.
 
 use crate::checks::{
     BINDING, CLOISTER_LOG, DEVICES, FIRMWARE_LOG, LEAF_FRONT, PCR_DIGEST, REFERENCE, Rule,
     SESSION_FRONT, rules,
 };
-use crate::snp;
 use crate::tpm::rules::{EVENT_LOG, NONCE, QUOTE_FORMAT};
+use crate::{snp, tdx};
 
 rules! {
     EVIDENCE_FORMAT "evidence-format" "the evidence must be of a known shape: an HCL report, or an HCL report with a quote around it"
@@ -28,9 +28,7 @@ rules! {
     PARAVISOR_GUEST_POLICY "paravisor-guest-policy" "the paravisor must be launched with exactly this policy"
     PARAVISOR_MEASUREMENT "paravisor-measurement" "the paravisor must be a named one, where the policy names any; Microsoft publishes no list"
     PARAVISOR_MRTD "paravisor-mrtd" "the paravisor must be a named one: on TDX no key stands behind it, and anybody else's could sign any quote"
-    TD_DEBUG "td-debug" "with debugging, or another of bits 0 to 7 of ATTRIBUTES, the host sees into the guest"
-    TD_MIGRATION "td-migration" "a TD that can be migrated can be taken elsewhere"
-    TD_QUOTE "td-quote" "a TD quote must show that the TDREPORT in the HCL report is of genuine hardware"
+    TD_QUOTE "td-quote" "the TD quote must be of the TDREPORT in the HCL report, whose REPORTDATA is the hash of the claims: a genuine quote of another TD proves nothing"
 }
 
 /// The rules of both kinds of hardware, beside those of nonce and logs.
@@ -68,10 +66,10 @@ const PARAVISOR_ON_SNP: &[&Rule] = &[
     &PARAVISOR_MEASUREMENT,
 ];
 
-const PARAVISOR_ON_TDX: &[&Rule] = &[&PARAVISOR_MRTD, &TD_DEBUG, &TD_MIGRATION, &TD_QUOTE];
+const PARAVISOR_ON_TDX: &[&Rule] = &[&PARAVISOR_MRTD, &TD_QUOTE];
 
 /// The rules that every verdict about a VM on SEV-SNP lists.
-pub(super) fn snp() -> Vec<&'static Rule> {
+pub(super) fn on_snp() -> Vec<&'static Rule> {
     [
         COMMON,
         IN_FILES,
@@ -83,8 +81,15 @@ pub(super) fn snp() -> Vec<&'static Rule> {
 }
 
 /// The rules that every verdict about a VM on TDX lists.
-pub(super) fn tdx() -> Vec<&'static Rule> {
-    [COMMON, IN_FILES, PARAVISOR_ON_TDX].concat()
+pub(super) fn on_tdx() -> Vec<&'static Rule> {
+    [
+        COMMON,
+        IN_FILES,
+        PARAVISOR_ON_TDX,
+        tdx::rules::PLATFORM,
+        tdx::rules::GUEST,
+    ]
+    .concat()
 }
 
 /// The rules that every verdict about a leaf lists.

@@ -3,12 +3,12 @@
 use crate::checks::{Rule, rules};
 
 rules! {
-    FORMAT "quote-format" "the quote must be of version 4 or 5 with a TDX 1.0 or 1.5 body, every part as long as it says, and zeros alone behind it"
+    FORMAT "td-quote-format" "the quote must be of version 4 or 5 with a TDX 1.0 or 1.5 body, every part as long as it says, and zeros alone behind it"
     TEE_TYPE "tee-type" "the quote must be of a TD, by Intel's quoting enclave, signed with P-256"
     PCK_CHAIN "pck-chain" "the PCK certificate must be issued by a PCK CA, and that by the pinned Intel root"
     PCK_VALIDITY "pck-validity" "PCK certificate, PCK CA and root must be valid at the time of the appraisal"
     QE_REPORT "qe-report" "the quoting enclave's report must be signed by the PCK and name the attestation key"
-    QUOTE_SIGNATURE "quote-signature" "header and body must be signed by the attestation key, over the bytes as they were given"
+    QUOTE_SIGNATURE "td-quote-signature" "header and body must be signed by the attestation key, over the bytes as they were given"
     ROOT_CRL "root-crl" "the root's revocation list must be by the root, current, and list neither PCK CA nor signer of TCB info and QE identity"
     PCK_CRL "pck-crl" "the PCK CA's revocation list must be by that CA, current, and not list the PCK certificate"
     TCB_INFO "tcb-info" "the TCB info must be signed under the pinned root, and be for TDX"
@@ -39,7 +39,7 @@ rules! {
 }
 
 /// The rules about the platform: authenticity, validity, TCB.
-pub(super) const PLATFORM: &[&Rule] = &[
+pub(crate) const PLATFORM: &[&Rule] = &[
     &FORMAT,
     &TEE_TYPE,
     &PCK_CHAIN,
@@ -69,7 +69,7 @@ pub(super) const OF_COLLATERAL: [&Rule; 6] = [
 ];
 
 /// The rules about the TD: its attributes and who owns it.
-pub(super) const GUEST: &[&Rule] = &[
+pub(crate) const GUEST: &[&Rule] = &[
     &DEBUG,
     &ATTRIBUTES,
     &SEPT_VE,

@@ -3,7 +3,7 @@
 use cloister_evidence::bundle::{Bundle, LeafExtension};
 use cloister_measure::reference::ReferenceValues;
 use cloister_verify::tpm::appraise_leaf;
-use cloister_verify::{Outcome, Policy, Verdict};
+use cloister_verify::{Clock, Outcome, Policy, Verdict};
 use rcgen::KeyPair;
 
 use crate::support::{
@@ -454,6 +454,14 @@ fn verdict_is_json_with_every_check() {
         verdict.checks.len()
     );
     assert_eq!(json["checks"][0]["status"], "pass");
+    // Whose clock it was is for the caller to say.
+    assert_eq!(json["clock"], serde_json::Value::Null);
+    let verdict = verdict.by(Clock::Machine);
+    let json: serde_json::Value = serde_json::from_str(&verdict.to_json()).unwrap();
+    assert_eq!(json["clock"], "machine");
+    let at = verdict.evaluated_at.as_ref().unwrap();
+    let line = format!("\n  judged at {at}, by this machine's clock\n");
+    assert!(verdict.to_string().contains(&line), "{verdict}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The cases of [`crate::checks`]: one thing made right in another way, or wrong.
 
 use cloister_test_pki::snp::{NOT_AFTER, NOT_BEFORE};
+use cloister_test_pki::tdx::Part;
 use cloister_verify::policy::Hex;
 use serde_json::json;
 
@@ -490,9 +491,14 @@ pub(crate) const REJECTED: &[Case] = &[
     ),
 ];
 
-/// On TDX nothing is accepted: the TD quote is not judged yet. These are the other failures.
+/// On TDX. The checks of the TD quote itself have more cases in its own tests.
 pub(crate) const ON_TDX: &[Case] = &[
     ("as it is", |_| {}, &[]),
+    (
+        "registers of the paravisor",
+        |s| s.tdreport[720..912].fill(0x77),
+        &[],
+    ),
     (
         "another paravisor",
         |s| s.tdreport[528] = 1,
@@ -503,13 +509,77 @@ pub(crate) const ON_TDX: &[Case] = &[
         |s| s.policy.azure.paravisor_mrtds = Vec::new(),
         &["paravisor-mrtd"],
     ),
-    ("debug", |s| s.tdreport[512] = 1, &["td-debug"]),
+    ("debug", |s| s.tdreport[512] = 1, &["debug"]),
     (
         "reserved debug bit",
         |s| s.tdreport[512] = 0x80,
-        &["td-debug"],
+        &["tcb-level", "debug"],
     ),
-    ("migration", |s| s.tdreport[515] = 0x30, &["td-migration"]),
+    (
+        "migration",
+        |s| s.tdreport[515] = 0x30,
+        &["tcb-level", "migratable"],
+    ),
+    ("owner", |s| s.tdreport[624] = 1, &["mr-owner"]),
+    (
+        "another policy of owners",
+        |s| {
+            s.tdreport[624..672].fill(9);
+            s.policy.tdx.mr_owner = Hex([9; 48]);
+        },
+        &[],
+    ),
+    (
+        "quote of other report data",
+        |s| s.td_edit = |td| td.body[520] ^= 1,
+        &["td-quote"],
+    ),
+    (
+        "quote with more in its report data",
+        |s| s.td_edit = |td| td.body[583] = 1,
+        &["td-quote"],
+    ),
+    (
+        "quote of another paravisor",
+        |s| s.td_edit = |td| td.body[136] ^= 1,
+        &["td-quote"],
+    ),
+    (
+        "quote of other features",
+        |s| s.td_edit = |td| td.body[128] = 3,
+        &["td-quote"],
+    ),
+    (
+        "quote of other registers",
+        |s| s.td_edit = |td| td.body[519] = 1,
+        &["td-quote"],
+    ),
+    (
+        "quote signed by a stranger",
+        |s| s.td_edit = |td| td.forged = Some(Part::Quote),
+        &["td-quote-signature"],
+    ),
+    (
+        "platform of a stranger",
+        |s| s.td_edit = |td| td.forged = Some(Part::Pck),
+        &["pck-chain"],
+    ),
+    ("another root", |s| s.intel_pinned = false, &["pck-chain"]),
+    (
+        "cut quote",
+        |s| s.td_edit = |td| td.header[0] = 6,
+        &["td-quote-format"],
+    ),
+    (
+        "status that the policy does not take",
+        |s| s.policy.tdx.tcb_statuses = Vec::new(),
+        &["tcb-status"],
+    ),
+    (
+        "late",
+        |s| s.at = 1_796_083_201,
+        &["root-crl", "pck-crl", "collateral-current"],
+    ),
     (
         "reference values of the other hardware",
         |s| s.reference = Some(reference("azure-snp", &pcrs())),

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use cloister_verify::azure::MICROSOFT;
+use cloister_verify::collateral::TdxCollateral;
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::verdict::{Conclusion, Outcome, Trust, Verdict};
 
 use crate::cases::{ACCEPTED, ON_TDX, REJECTED};
-use crate::scene::Scene;
-use crate::vectors::failed;
+use crate::scene::{Scene, failed};
 
 /// The checks that are made here; those of the SNP report have their cases in its own tests.
 const OWN: [&str; 25] = [
@@ -103,31 +103,70 @@ fn every_verdict_lists_every_check() {
 }
 
 #[test]
-fn on_tdx_nothing_is_accepted_without_a_judged_td_quote() {
-    let mut rejecting = BTreeSet::new();
+fn on_tdx_every_check_accepts_and_rejects_behind_a_valid_signature() {
+    let (mut accepting, mut rejecting) = (BTreeSet::new(), BTreeSet::new());
     for (name, change, wanted) in ON_TDX {
         let mut scene = Scene::tdx();
         change(&mut scene);
         let verdict = scene.verdict();
         assert_eq!(failed(&verdict), *wanted, "{name}\n{verdict}");
-        assert_eq!(verdict.conclusion, Conclusion::Rejected, "{name}");
-        let quote = verdict.check("td-quote").unwrap();
-        assert!(
-            quote.required && quote.outcome == Outcome::Skipped,
-            "{name}"
-        );
+        assert_eq!(verdict.accepted, wanted.is_empty(), "{name}\n{verdict}");
+        assert_eq!(verdict.confidential, verdict.accepted, "{name}");
+        assert_eq!(verdict.trust, Trust::Paravisor, "{name}");
         assert_eq!(verdict.platform, "azure-tdx", "{name}");
+        if verdict.accepted {
+            accepting.extend(passed(&verdict).map(str::to_owned));
+        }
         rejecting.extend(failed(&verdict).into_iter().map(str::to_owned));
     }
-    let verdict = Scene::tdx().verdict();
-    for name in ["paravisor-mrtd", "td-debug", "td-migration"] {
-        assert_eq!(
-            verdict.check(name).unwrap().outcome,
-            Outcome::Pass,
-            "{name}"
-        );
-        assert!(rejecting.contains(name), "{name}");
+    for name in ["paravisor-mrtd", "td-quote", "td-quote-signature", "debug"] {
+        assert!(accepting.contains(name), "no accepting case of {name}");
+        assert!(rejecting.contains(name), "no rejecting case of {name}");
     }
+}
+
+/// A quote of another moment of the same paravisor, over other claims, is genuine and proves nothing about these.
+#[test]
+fn on_tdx_the_quote_must_be_there_and_of_these_claims() {
+    let mut scene = Scene::tdx();
+    scene.td_quote = false;
+    let verdict = scene.verdict();
+    assert_eq!(verdict.conclusion, Conclusion::Rejected);
+    let quote = verdict.check("td-quote").unwrap();
+    assert!(quote.required && quote.outcome == Outcome::Skipped);
+    assert_eq!(quote.explanation, "the evidence has no TD quote");
+    let mut other = Scene::tdx();
+    other.claims["vm-configuration"]["vmUniqueId"] = "1".into();
+    let evidence: serde_json::Value = serde_json::from_slice(&other.evidence()).unwrap();
+    let mut mixed: serde_json::Value = serde_json::from_slice(&Scene::tdx().evidence()).unwrap();
+    mixed["td_quote"] = evidence["td_quote"].clone();
+    let verdict = Scene::tdx().judge(mixed.to_string().as_bytes());
+    assert_eq!(failed(&verdict), ["td-quote"], "{verdict}");
+}
+
+#[test]
+fn on_tdx_missing_collateral_is_neither_good_nor_bad() {
+    let mut scene = Scene::tdx();
+    for (change, wanted) in [
+        (None, "tcb-info"),
+        (
+            Some((|all| all.pck_crl = None) as fn(&mut TdxCollateral)),
+            "pck-crl",
+        ),
+    ] {
+        scene.collateral = change;
+        let verdict = scene.verdict();
+        assert_eq!(
+            verdict.conclusion,
+            Conclusion::CollateralMissing,
+            "{verdict}"
+        );
+        let mut checks = verdict.checks.iter();
+        assert!(checks.any(|check| check.missing.as_deref() == Some(wanted)));
+    }
+    // Invalid wins over missing.
+    scene.tdreport[512] = 1;
+    assert_eq!(scene.verdict().conclusion, Conclusion::Rejected);
 }
 
 #[test]

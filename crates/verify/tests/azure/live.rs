@@ -13,14 +13,15 @@ use cloister_verify::azure::{MICROSOFT, Roots};
 use cloister_verify::collateral::{Der, SnpCollateral};
 use cloister_verify::layers::{Expected, appraise_leaf, appraise_session};
 use cloister_verify::snp;
+use cloister_verify::tdx::INTEL;
 use cloister_verify::verdict::{Conclusion, Outcome, Trust, Verdict};
 use cloister_verify::{Mode as Layer, Policy};
 
 use crate::cases::{ACCEPTED, REJECTED};
+use crate::scene::failed;
 use crate::scene::{NONCE, NOW, Scene, world};
 use crate::support::{Guest, TlsKey, certificate, extends};
 use crate::swtpm::SoftwareTpm;
-use crate::vectors::failed;
 use crate::vtpm::provision;
 
 const EXPORTER: [u8; 32] = [0xe8; 32];
@@ -129,6 +130,7 @@ impl Live {
                 genoa: root,
                 turin: root,
             },
+            intel: INTEL,
             vtpm: &[],
         };
         let collateral = SnpCollateral {

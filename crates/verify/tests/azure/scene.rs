@@ -8,11 +8,14 @@ use cloister_measure::digest::{Bank, Digest};
 use cloister_measure::reference::{Class, ReferenceValues, Register, SCHEMA_VERSION};
 use cloister_test_pki::azure::{Attest, hcl_report, rsa_numbers};
 use cloister_test_pki::snp::{Amd, NOT_AFTER, NOT_BEFORE, Report, Vek};
+use cloister_test_pki::tdx::{Intel, Made, Part, Scene as Td, put};
 use cloister_test_pki::{Certificate, Extension, Key, Parameters};
 use cloister_verify::Verdict;
 use cloister_verify::azure::{Beside, Expected, QuoteFiles, Roots, appraise};
+use cloister_verify::collateral::{Der, Signed, TdxCollateral};
 use cloister_verify::policy::{Hex, PolicyFile};
 use cloister_verify::snp::{Root, Roots as AmdRoots};
+use cloister_verify::tdx::{INTEL, Roots as IntelRoots};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -39,13 +42,18 @@ pub(crate) struct World {
     /// Root and issuer of certificates of attestation keys.
     pub(crate) vtpm_root: Key,
     pub(crate) vtpm_issuer: Key,
+    pub(crate) intel: Intel,
+    /// Intel's root and what it publishes.
+    pub(crate) published: Made,
 }
 
 pub(crate) fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
-        let amd = Amd::new("Genoa").unwrap();
+        let (amd, intel) = (Amd::new("Genoa").unwrap(), Intel::new().unwrap());
         World {
+            published: Td::new().make(&intel).unwrap(),
+            intel,
             amd_root: [
                 amd.ark_certificate().sign(&amd.ark, &amd.ark).unwrap(),
                 amd.ask_certificate().sign(&amd.ask, &amd.ark).unwrap(),
@@ -138,6 +146,12 @@ pub(crate) struct Scene {
     pub(crate) nonce: Option<Vec<u8>>,
     pub(crate) vek: Option<Vek>,
     pub(crate) td_quote: bool,
+    /// Changes the quote of the TDREPORT.
+    pub(crate) td_edit: fn(&mut Td),
+    /// Changes what Intel published; `None` for nothing at all.
+    pub(crate) collateral: Option<fn(&mut TdxCollateral)>,
+    /// Whether Intel's root is the one that signed.
+    pub(crate) intel_pinned: bool,
     pub(crate) at: u64,
 }
 
@@ -155,6 +169,7 @@ impl Scene {
         let mut tdreport = vec![0; 1024];
         tdreport[0] = 0x81;
         tdreport[515] = 0x10; // SEPT_VE_DISABLE
+        tdreport[520] = 7; // x87, SSE and AVX
         tdreport[528..576].copy_from_slice(&MRTD);
         Self {
             tdx: false,
@@ -182,6 +197,9 @@ impl Scene {
                 csp_id: None,
             }),
             td_quote: false,
+            td_edit: |_| {},
+            collateral: Some(|_| {}),
+            intel_pinned: true,
             at: NOW,
         }
     }
@@ -256,9 +274,22 @@ impl Scene {
             evidence["vcek"] = URL_SAFE_NO_PAD.encode(vcek).into();
         }
         if self.td_quote {
-            evidence["td_quote"] = URL_SAFE_NO_PAD.encode([4, 0]).into();
+            evidence["td_quote"] = URL_SAFE_NO_PAD.encode(self.td_quote(hcl)).into();
         }
         evidence.to_string().into_bytes()
+    }
+
+    /// A quote of the TDREPORT in an HCL report.
+    pub(crate) fn td_quote(&self, hcl: &[u8]) -> Vec<u8> {
+        // What a test has changed may be too short.
+        let report = hcl.get(32..32 + 1024).unwrap_or(&[0; 1024]);
+        let mut td = Td::new();
+        // The root is pinned, and not in the quote, so that one made before fits.
+        td.chain = vec![Part::Pck, Part::Ca];
+        put(&mut td.body, 120, &report[512..912]);
+        put(&mut td.body, 520, &report[128..192]);
+        (self.td_edit)(&mut td);
+        td.make(&world().intel).unwrap().quote
     }
 
     /// Signs everything and gives the verdict.
@@ -306,7 +337,12 @@ impl Scene {
 
     /// Evidence as attested-tls has it.
     pub(crate) fn yaml(&self, certificate: &[u8]) -> Vec<u8> {
-        let (attest, signature) = self.quote();
+        let ((attest, signature), hcl) = (self.quote(), self.hcl());
+        // The shape cannot do without one.
+        let td_quote = match self.td_quote {
+            true => self.td_quote(&hcl),
+            false => vec![4, 0, 2],
+        };
         let pem = base64::engine::general_purpose::STANDARD.encode(certificate);
         let lists: String = self
             .pcrs
@@ -314,11 +350,12 @@ impl Scene {
             .map(|value| format!("      - {value:?}\n"))
             .collect();
         format!(
-            "tdx_quote_base64: |-\n  BAAC\n\nhcl_report_base64: |-\n  {}\n\ntpm_attestation:\n  \
+            "tdx_quote_base64: |-\n  {}\n\nhcl_report_base64: |-\n  {}\n\ntpm_attestation:\n  \
              ak_certificate_pem: |-\n    -----BEGIN CERTIFICATE-----\n    {pem}\n    -----END CERTIFICATE-----\n\n  \
              quote:\n    signature: {signature:?}\n    message: {attest:?}\n    pcrs:\n{lists}\n  \
              event_log: []\n\n  instance_info: null\n",
-            URL_SAFE_NO_PAD.encode(self.hcl()),
+            URL_SAFE_NO_PAD.encode(td_quote),
+            URL_SAFE_NO_PAD.encode(hcl),
         )
         .into_bytes()
     }
@@ -337,7 +374,22 @@ impl Scene {
                 genoa: root,
                 turin: root,
             },
+            intel: IntelRoots {
+                root: match self.intel_pinned {
+                    true => &world().published.root,
+                    false => INTEL.root,
+                },
+            },
             vtpm,
+        };
+        let collateral = self.collateral.map(|change| {
+            let mut collateral = collateral(&world().published);
+            change(&mut collateral);
+            collateral
+        });
+        let beside = &Beside {
+            tdx: collateral.as_ref(),
+            ..*beside
         };
         let expected = Expected {
             nonce: self.nonce.as_deref(),
@@ -360,6 +412,20 @@ impl Scene {
             ..Beside::default()
         };
         self.judge_beside(&self.hcl(), &beside, &[])
+    }
+}
+
+fn collateral(made: &Made) -> TdxCollateral {
+    let signed = |(body, signature): &(String, [u8; 64])| Signed {
+        body: body.clone(),
+        signature: *signature,
+        issuer_chain: Some(made.issuer_chain.clone()),
+    };
+    TdxCollateral {
+        tcb_info: Some(signed(&made.tcb_info)),
+        qe_identity: Some(signed(&made.qe_identity)),
+        pck_crl: Some(Der(made.pck_crl.clone())),
+        root_crl: Some(Der(made.root_crl.clone())),
     }
 }
 
@@ -403,4 +469,10 @@ pub(crate) fn reference(platform: &str, pcrs: &[[u8; 32]]) -> ReferenceValues {
         schema_version: SCHEMA_VERSION,
         unpredicted: [("pcr0".to_owned(), "the paravisor's firmware".to_owned())].into(),
     }
+}
+
+/// The names of the failed checks.
+pub(crate) fn failed(verdict: &Verdict) -> Vec<&str> {
+    let failures = verdict.failures();
+    failures.map(|check| check.name.as_str()).collect()
 }

@@ -8,8 +8,7 @@ use cloister_test_pki::azure::tpmt_signature;
 use cloister_verify::azure::{Beside, Evidence, EvidenceError};
 use serde_json::{Value, json};
 
-use crate::scene::Scene;
-use crate::vectors::failed;
+use crate::scene::{Scene, failed};
 
 fn value(evidence: &[u8]) -> Value {
     serde_json::from_slice(evidence).unwrap()

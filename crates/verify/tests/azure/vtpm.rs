@@ -7,9 +7,8 @@ use cloister_evidence::tpm::{PcrValues, RsaAttestationKey};
 use cloister_verify::azure::{Beside, QuoteFiles};
 use serde_json::json;
 
-use crate::scene::{NONCE, Scene, reference};
+use crate::scene::{NONCE, Scene, failed, reference};
 use crate::swtpm::SoftwareTpm;
-use crate::vectors::failed;
 
 /// The machine whose vTPM this is.
 pub(crate) fn provision(tpm: &SoftwareTpm) -> Scene {

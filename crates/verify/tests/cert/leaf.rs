@@ -8,6 +8,8 @@ use cloister_verify::verdict::{Outcome, Verdict};
 use sha2::{Digest as _, Sha256};
 use x509_cert::der::Encode as _;
 
+use crate::folder::failed;
+
 /// 2026-11-22T00:00:00Z.
 pub(crate) const NOT_BEFORE: u64 = 1_795_305_600;
 /// An hour later.
@@ -109,10 +111,6 @@ pub(crate) fn outcome(verdict: &Verdict, name: &str) -> Outcome {
 /// Asserts that `name` failed, and nothing else but `others`.
 #[track_caller]
 pub(crate) fn fails(verdict: &Verdict, names: &[&str]) {
-    let failed: Vec<&str> = verdict
-        .failures()
-        .map(|check| check.name.as_str())
-        .collect();
-    assert_eq!(failed, names, "{verdict}");
+    assert_eq!(failed(verdict), names, "{verdict}");
     assert!(!verdict.accepted, "{verdict}");
 }

@@ -1,7 +1,11 @@
-//! Certificates of others: real ones at real times, and made-up ones with everything right but one thing.
+//! Certificates of others: made-up ones with everything right but one thing, and real ones with every byte changed. Real ones as they are
+//! stand in `tests/vectors`.
 
 #[cfg(test)]
 mod ccc;
+#[cfg(test)]
+#[path = "../vectors/folder.rs"]
+mod folder;
 #[cfg(test)]
 mod leaf;
 #[cfg(test)]

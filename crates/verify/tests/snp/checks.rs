@@ -8,8 +8,8 @@ use cloister_verify::snp::{GuestDemand, Product, SigningKey, Tcb};
 use cloister_verify::verdict::{Conclusion, Mode, Outcome, Verdict};
 
 use crate::cases::{ACCEPTED, Case, REJECTED, octets, set_policy_bits, set_vek};
+use crate::folder::failed;
 use crate::scene::{Scene, genoa_vek, stranger, world};
-use crate::vectors::failed;
 
 fn passed(verdict: &Verdict) -> impl Iterator<Item = &str> {
     let passed = verdict

@@ -1,9 +1,12 @@
-//! SEV-SNP: real reports with the verdicts of their README, and made ones behind a PKI of the tests' own.
+//! SEV-SNP: reports behind a PKI of the tests' own. Real ones are in `tests/vectors`.
 
 #[cfg(test)]
 mod cases;
 #[cfg(test)]
 mod checks;
+#[cfg(test)]
+#[path = "../vectors/folder.rs"]
+mod folder;
 #[cfg(test)]
 mod mutation;
 #[cfg(test)]

@@ -110,12 +110,12 @@ pub(crate) const REJECTED: &[Case] = &[
     (
         "one byte behind",
         |s| s.unsigned.padding = vec![0, 0, 1],
-        &["quote-format"],
+        &["td-quote-format"],
     ),
     (
         "version 3",
         |s| put(&mut s.unsigned.header, 0, &[3]),
-        &["quote-format"],
+        &["td-quote-format"],
     ),
     (
         "sgx",
@@ -197,7 +197,7 @@ pub(crate) const REJECTED: &[Case] = &[
     (
         "quote by a stranger",
         |s| forge(s, Part::Quote),
-        &["quote-signature"],
+        &["td-quote-signature"],
     ),
     (
         "root's list by a stranger",

@@ -10,8 +10,8 @@ use cloister_verify::tdx::{Policy, TcbStatus};
 use cloister_verify::verdict::{Conclusion, Mode, Outcome, Verdict};
 
 use crate::cases::{ACCEPTED, REJECTED, long_path};
+use crate::folder::failed;
 use crate::scene::Scene;
-use crate::vectors::failed;
 
 fn passed(verdict: &Verdict) -> impl Iterator<Item = &str> {
     let passed = verdict.checks.iter();
@@ -120,10 +120,14 @@ fn others() -> Vec<(&'static str, Scene, Vec<&'static str>)> {
     case("service td", scene, &["mr-servicetd"]);
     let mut scene = Scene::v5();
     scene.unsigned.body_type = 2;
-    case("body type that is not its length", scene, &["quote-format"]);
+    case(
+        "body type that is not its length",
+        scene,
+        &["td-quote-format"],
+    );
     let mut scene = Scene::v5();
     scene.unsigned.body_type = 4;
-    case("unknown body type", scene, &["quote-format"]);
+    case("unknown body type", scene, &["td-quote-format"]);
     let mut scene = Scene::v4();
     long_path(&mut scene);
     case("root may not issue that deep", scene, &["pck-chain"]);
@@ -205,7 +209,7 @@ fn missing_collateral_is_neither_accepted_nor_rejected() {
         scene.unsigned.forged = Some(cloister_test_pki::tdx::Part::Quote);
         let verdict = scene.verdict();
         assert_eq!(verdict.conclusion, Conclusion::Rejected, "{part}");
-        assert_eq!(failed(&verdict), ["quote-signature"], "{part}");
+        assert_eq!(failed(&verdict), ["td-quote-signature"], "{part}");
     }
 }
 

@@ -1,9 +1,12 @@
-//! TDX: real quotes with the verdicts of their README, and made ones behind a PKI of the tests' own.
+//! TDX: quotes behind a PKI of the tests' own, and real ones against another verifier. Real ones as they are stand in `tests/vectors`.
 
 #[cfg(test)]
 mod cases;
 #[cfg(test)]
 mod checks;
+#[cfg(test)]
+#[path = "../vectors/folder.rs"]
+mod folder;
 #[cfg(test)]
 mod mutation;
 #[cfg(test)]

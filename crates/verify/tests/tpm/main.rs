@@ -1,4 +1,4 @@
-//! TPM quotes by themselves: real ones, ones of a software TPM, and made ones with every mistake.
+//! TPM quotes by themselves: ones of a software TPM, and made ones with every mistake. A real one is in `tests/vectors`.
 
 #[cfg(test)]
 mod checks;
@@ -11,4 +11,4 @@ mod scene;
 #[cfg(test)]
 mod swtpm;
 #[cfg(test)]
-mod vectors;
+mod tools;
