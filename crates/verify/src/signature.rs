@@ -116,6 +116,16 @@ pub enum SignatureError {
 }
 
 impl PublicKey {
+    /// The key of P-256 with these coordinates: x and y, 32 bytes each, big-endian. Whether the point lies on the curve shows when it
+    /// verifies.
+    pub(crate) fn p256<'a>(coordinates: impl IntoIterator<Item = &'a u8>) -> Self {
+        let mut point = [4; 65];
+        for (to, from) in point.iter_mut().skip(1).zip(coordinates) {
+            *to = *from;
+        }
+        Self::P256(point)
+    }
+
     /// Takes the key out of a SubjectPublicKeyInfo.
     ///
     /// # Errors

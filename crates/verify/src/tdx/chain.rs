@@ -149,12 +149,8 @@ pub(super) fn quote(quote: &Quote<'_>, pck: &Pck, checks: &mut Checks) -> bool {
     let wanted = "a report signed by the PCK that names the attestation key";
     let vouched = vouched(&quote.endorsement, pck);
     let reported = checks.take(&rules::QE_REPORT, wanted, vouched).is_some();
-    let mut point = [4; 65];
-    for (to, from) in point.iter_mut().skip(1).zip(attestation_key) {
-        *to = *from;
-    }
-    let signed =
-        PublicKey::P256(point).verify(Scheme::EcdsaSha256, quote.signed, signature.as_slice());
+    let key = PublicKey::p256(attestation_key.iter());
+    let signed = key.verify(Scheme::EcdsaSha256, quote.signed, signature.as_slice());
     let wanted = "a signature by the attestation key";
     checks
         .take(&rules::QUOTE_SIGNATURE, wanted, signed)

@@ -106,15 +106,8 @@ impl Ak {
             });
         }
         let key = tpm::AttestationKey::parse(input)?;
-        let mut point = [4; 65];
-        let coordinates = key.x.iter().chain(&key.y);
-        point
-            .iter_mut()
-            .skip(1)
-            .zip(coordinates)
-            .for_each(|(to, from)| *to = *from);
         Ok(Self {
-            key: PublicKey::P256(point),
+            key: PublicKey::p256(key.x.iter().chain(&key.y)),
             attributes: Some(key.attributes),
         })
     }
