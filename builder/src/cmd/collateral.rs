@@ -9,9 +9,9 @@ use cloister_evidence::bundle::Bundle;
 use cloister_measure::azure::{HclReport, TeeReport};
 use cloister_verify::azure;
 use cloister_verify::collateral::Collateral;
-use cloister_verify::snp::{KbsEvidence, Product};
+use cloister_verify::snp::Product;
 
-use super::verify::{decoded, read};
+use super::verify::{carried, decoded, read};
 use super::{CommandError, Context, MISSING, ambient};
 use crate::collateral::{Agent, FetchError, Fetcher, Services};
 use crate::source::collateral_services;
@@ -59,7 +59,7 @@ struct Fetch {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 struct Evidence {
-    /// SEV-SNP report: 1184 bytes, hex, or KBS evidence in JSON; or evidence of a VM on Azure, also as its guest serves it
+    /// SEV-SNP report in any form of `verify snp`; or evidence of a VM on Azure, also as its guest serves it
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// TD quote: raw, hex or base64
@@ -124,11 +124,7 @@ fn report(input: Vec<u8>) -> Result<Vec<u8>, CommandError> {
                 .with_hint("give its TD quote as `--quote`")),
         };
     }
-    if input.trim_ascii_start().starts_with(b"{") {
-        let evidence = KbsEvidence::from_json(&input).map_err(CommandError::new)?;
-        return Ok(evidence.report);
-    }
-    Ok(hex::decode(input.trim_ascii()).unwrap_or(input))
+    Ok(carried(input)?.report)
 }
 
 fn product(name: &str) -> Result<Product, String> {
@@ -181,6 +177,9 @@ mod tests {
         assert_eq!(report(bundle.encode()).unwrap(), snp);
         assert_eq!(report(snp.clone()).unwrap(), snp);
         assert_eq!(report(hex::encode(&snp).into_bytes()).unwrap(), snp);
+        let guid = 0x63da_758d_e664_4564_adc5_f4b9_3be8_accd_u128.to_be_bytes();
+        let entry = [&guid[..], &48_u32.to_le_bytes(), &[0; 28]].concat();
+        assert_eq!(report([&snp[..], &entry].concat()).unwrap(), snp);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use cloister_verify::Policy;
 use tokio::time::{Instant, sleep};
 
 pub(super) use evidence::{decoded, read};
+pub(super) use snp::carried;
 
 use super::{CommandError, Context};
 use crate::client::attest::{self, Session};

@@ -105,21 +105,20 @@ struct Given {
 fn given(paths: &[PathBuf]) -> Result<Given, CommandError> {
     let mut given = Given::default();
     for path in paths {
-        let file = match path.is_dir() {
-            true => None,
-            false => Some(read(path)?),
+        let found = match path.is_dir() {
+            true => tdx::collateral(path)?,
+            false => {
+                let bytes = read(path)?;
+                // Certificates begin with a dash or a DER sequence; bundles are JSON or YAML.
+                if !matches!(bytes.trim_ascii_start(), [b'{' | b'a'..=b'z', ..]) {
+                    given.files.push(bytes);
+                    continue;
+                }
+                tdx::bundle(path, &bytes)?
+            }
         };
-        // Certificates begin with a dash or a DER sequence; bundles are JSON or YAML.
-        match file {
-            Some(bytes) if !matches!(bytes.trim_ascii_start(), [b'{' | b'a'..=b'z', ..]) => {
-                given.files.push(bytes);
-            }
-            _ => {
-                let found = tdx::collateral(path)?;
-                given.bundle.snp = given.bundle.snp.take().or(found.snp);
-                given.bundle.tdx = given.bundle.tdx.take().or(found.tdx);
-            }
-        }
+        given.bundle.snp = given.bundle.snp.take().or(found.snp);
+        given.bundle.tdx = given.bundle.tdx.take().or(found.tdx);
     }
     Ok(given)
 }

@@ -12,7 +12,7 @@ use cloister_verify::policy::PolicyFile;
 use cloister_verify::snp::{AMD, Endorsements, Image};
 use cloister_verify::{Policy, Verdict, layers, x509};
 
-use super::evidence::{At, conclude, read, read_all};
+use super::evidence::{At, Nonce, conclude, read, read_all};
 use super::{AZURE, reference_values, snp};
 use crate::cmd::{CommandError, Context};
 
@@ -54,10 +54,6 @@ pub(crate) struct Args {
     #[command(flatten)]
     at: At,
 }
-
-/// Bytes of any length: clap would take a `Vec` for several values.
-#[derive(Debug, Clone)]
-struct Nonce(Vec<u8>);
 
 /// Runs the verb: 0 accepted, 1 rejected, 2 nothing known, 3 collateral missing.
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {

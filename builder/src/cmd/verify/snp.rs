@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         None => PolicyFile::default().snp,
     };
     let reference = args.expect.as_deref().map(reference_values).transpose()?;
-    let mut evidence = evidence(read(&args.report)?)?;
+    let mut evidence = carried(read(&args.report)?)?;
     if let Some(path) = &args.collateral {
         let bundle = collateral(path)?.snp.unwrap_or_default();
         let der = |all: Vec<Der>| all.into_iter().map(|der| der.0);
@@ -108,7 +108,7 @@ pub(super) fn policy(path: &std::path::Path) -> Result<PolicyFile, CommandError>
 }
 
 /// The report by itself, or with what came with it. Bytes that are no report are for the verdict to refuse.
-fn evidence(input: Vec<u8>) -> Result<KbsEvidence, CommandError> {
+pub(crate) fn carried(input: Vec<u8>) -> Result<KbsEvidence, CommandError> {
     if input.len() != LENGTH && input.trim_ascii_start().starts_with(b"{") {
         return KbsEvidence::from_json(&input).map_err(|error| {
             CommandError::new(anyhow::Error::from(error))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use cloister_verify::collateral::Collateral;
+use cloister_verify::collateral::{Collateral, CollateralError};
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::tdx::{Expected, INTEL, appraise};
 
@@ -71,10 +71,21 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
 
 /// Reads a bundle, or the files of a folder.
 pub(super) fn collateral(path: &Path) -> Result<Collateral, CommandError> {
-    let parsed = match path.is_dir() {
-        true => Collateral::from_files(&files(path)?),
-        false => Collateral::read(&read(path)?),
-    };
+    match path.is_dir() {
+        true => usable(path, Collateral::from_files(&files(path)?)),
+        false => bundle(path, &read(path)?),
+    }
+}
+
+/// Reads the bundle that is in the file at `path`.
+pub(super) fn bundle(path: &Path, input: &[u8]) -> Result<Collateral, CommandError> {
+    usable(path, Collateral::read(input))
+}
+
+fn usable(
+    path: &Path,
+    parsed: Result<Collateral, CollateralError>,
+) -> Result<Collateral, CommandError> {
     parsed
         .with_context(|| format!("collateral `{}` cannot be used", path.display()))
         .map_err(|error| {
