@@ -1,25 +1,15 @@
 //! `cloister inspect` as a program, on real evidence: kinds, and values that the vectors' own script decoded.
 
 #[cfg(test)]
+#[path = "files/vectors.rs"]
+mod vectors;
+
+#[cfg(test)]
 mod inspect_evidence {
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
     use std::process::Command;
 
-    fn vectors() -> Option<PathBuf> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let found = ["../shared/vectors", "../../shared/vectors"]
-            .into_iter()
-            .map(|path| workspace.join(path).join("attestation"))
-            .find(|path| path.is_dir());
-        if found.is_none() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "no vectors, and CI is set"
-            );
-            println!("skipped: no attestation vectors");
-        }
-        found
-    }
+    use crate::vectors::vectors;
 
     fn inspect(file: &Path) -> serde_json::Value {
         let output = Command::new(env!("CARGO_BIN_EXE_cloister"))

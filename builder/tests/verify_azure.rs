@@ -1,13 +1,22 @@
 //! `cloister verify azure` and `cloister verify tpm` as programs: exit codes, and what each flag does.
 
 #[cfg(test)]
+#[path = "files/scratch.rs"]
+mod scratch;
+#[cfg(test)]
+#[path = "files/vectors.rs"]
+mod vectors;
+
+#[cfg(test)]
 mod verify_azure {
-    use std::path::{Path, PathBuf};
     use std::process::Command;
 
     use cloister_measure::azure::{HclReport, TeeReport};
     use cloister_verify::azure::Evidence;
     use serde_json::{Value, json};
+
+    use crate::scratch::put;
+    use crate::vectors::vectors;
 
     /// 2026-11-22.
     const AT: &str = "2026-11-22T00:00:00Z";
@@ -32,28 +41,6 @@ mod verify_azure {
         failed
             .map(|check| check["name"].as_str().unwrap())
             .collect()
-    }
-
-    fn vectors() -> Option<PathBuf> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let found = ["../shared/vectors", "../../shared/vectors"]
-            .into_iter()
-            .map(|path| workspace.join(path).join("attestation"))
-            .find(|path| path.is_dir());
-        if found.is_none() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "no vectors, and CI is set"
-            );
-            println!("skipped: no attestation vectors");
-        }
-        found
-    }
-
-    fn put(directory: &tempfile::TempDir, name: &str, bytes: impl AsRef<[u8]>) -> String {
-        let path = directory.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path.to_str().unwrap().to_owned()
     }
 
     /// Reference values with these registers.

@@ -1,10 +1,16 @@
 //! `cloister verify cert` as a program: forms are told apart, exit codes, options that mean nothing are refused.
 
 #[cfg(test)]
+#[path = "files/scratch.rs"]
+mod scratch;
+
+#[cfg(test)]
 mod verify_cert {
     use std::process::Command;
 
     use cloister_test_pki::{Certificate, Extension, Key, Parameters};
+
+    use crate::scratch::put;
 
     /// Runs the verb: exit code, standard output, standard error.
     fn verify(arguments: &[&str]) -> (i32, String, String) {
@@ -19,12 +25,6 @@ mod verify_cert {
             text(output.stdout),
             text(output.stderr),
         )
-    }
-
-    fn put(directory: &tempfile::TempDir, name: &str, bytes: impl AsRef<[u8]>) -> String {
-        let path = directory.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path.to_str().unwrap().to_owned()
     }
 
     /// A certificate with one extension, signed by its own key.

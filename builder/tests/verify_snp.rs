@@ -1,11 +1,20 @@
 //! `cloister verify snp` as a program: exit codes, shapes of input, and that only AMD's keys count.
 
 #[cfg(test)]
+#[path = "files/scratch.rs"]
+mod scratch;
+#[cfg(test)]
+#[path = "files/vectors.rs"]
+mod vectors;
+
+#[cfg(test)]
 mod verify_snp {
-    use std::path::{Path, PathBuf};
     use std::process::Command;
 
     use cloister_test_pki::snp::{Amd, Report, Vek};
+
+    use crate::scratch::put;
+    use crate::vectors::vectors;
 
     const MEASUREMENT: &str = "5feee30d6d7e1a29f403d70a4198237ddfb13051a2d6976439487c609388ed7f98189887920ab2fa0096903a0c23fca1";
 
@@ -22,28 +31,6 @@ mod verify_snp {
             text(output.stdout),
             text(output.stderr),
         )
-    }
-
-    fn vectors() -> Option<PathBuf> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let found = ["../shared/vectors", "../../shared/vectors"]
-            .into_iter()
-            .map(|path| workspace.join(path).join("attestation"))
-            .find(|path| path.is_dir());
-        if found.is_none() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "no vectors, and CI is set"
-            );
-            println!("skipped: no attestation vectors");
-        }
-        found
-    }
-
-    fn put(directory: &tempfile::TempDir, name: &str, bytes: impl AsRef<[u8]>) -> String {
-        let path = directory.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path.to_str().unwrap().to_owned()
     }
 
     /// A report and its certificates by keys that are not AMD's.

@@ -31,6 +31,28 @@ pub fn hcl_report(report: &[u8], report_type: u32, claims: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// SHA-256 values of the PCRs from 0 on, at most 24, as `tpm2_quote --pcrs` writes them: a selection of one bank in room for 16, then digest
+/// lists in room for 8 values each.
+pub fn pcr_list(pcrs: &[[u8; 32]]) -> Vec<u8> {
+    let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let bitmap = (1_u32 << pcrs.len().min(24)) - 1;
+    let mut list = vec![1, 0, 0, 0, 0x0b, 0, 3];
+    list.extend(bitmap.to_le_bytes().iter().take(3));
+    list.resize(132, 0);
+    let lists = pcrs.chunks(8);
+    list.extend(number(lists.len()));
+    for values in lists {
+        list.extend(number(values.len()));
+        for value in values {
+            list.extend([32, 0]);
+            list.extend(value);
+            list.extend([0; 32]);
+        }
+        list.extend(vec![0; 66 * (8 - values.len())]);
+    }
+    list
+}
+
 /// Modulus and exponent of an RSA key, big-endian.
 ///
 /// # Errors

@@ -15,3 +15,6 @@ mod session;
 mod support;
 #[cfg(test)]
 mod swtpm;
+#[cfg(test)]
+#[path = "../tpm/swtpm.rs"]
+mod tpm;

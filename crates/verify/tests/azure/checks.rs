@@ -8,6 +8,7 @@ use cloister_verify::policy::PolicyFile;
 use cloister_verify::verdict::{Conclusion, Outcome, Trust, Verdict};
 
 use crate::cases::{ACCEPTED, ON_TDX, REJECTED};
+use crate::coverage::Coverage;
 use crate::scene::{Scene, failed};
 
 /// The checks that are made here; those of the SNP report have their cases in its own tests.
@@ -39,34 +40,18 @@ const OWN: [&str; 25] = [
     "vpci-devices",
 ];
 
-fn passed(verdict: &Verdict) -> impl Iterator<Item = &str> {
-    let passed = verdict
-        .checks
-        .iter()
-        .filter(|check| check.outcome == Outcome::Pass);
-    passed.map(|check| check.name.as_str())
-}
-
 #[test]
 fn every_check_accepts_and_rejects_behind_a_valid_signature() {
-    let (mut accepting, mut rejecting) = (BTreeSet::new(), BTreeSet::new());
+    let mut coverage = Coverage::default();
     for (name, change, wanted) in ACCEPTED.iter().chain(REJECTED) {
         let mut scene = Scene::snp();
         change(&mut scene);
         let verdict = scene.verdict();
-        assert_eq!(failed(&verdict), *wanted, "{name}\n{verdict}");
-        assert_eq!(verdict.accepted, wanted.is_empty(), "{name}\n{verdict}");
+        coverage.judge(name, &verdict, wanted);
         assert_eq!(verdict.confidential, verdict.accepted, "{name}");
         assert_eq!(verdict.trust, Trust::Paravisor, "{name}");
-        if verdict.accepted {
-            accepting.extend(passed(&verdict).map(str::to_owned));
-        }
-        rejecting.extend(failed(&verdict).into_iter().map(str::to_owned));
     }
-    for name in OWN {
-        assert!(accepting.contains(name), "no accepting case of {name}");
-        assert!(rejecting.contains(name), "no rejecting case of {name}");
-    }
+    coverage.complete(|name| OWN.contains(&name), OWN.len());
 }
 
 /// Every verdict lists every check, also when nothing can be read.
@@ -104,25 +89,18 @@ fn every_verdict_lists_every_check() {
 
 #[test]
 fn on_tdx_every_check_accepts_and_rejects_behind_a_valid_signature() {
-    let (mut accepting, mut rejecting) = (BTreeSet::new(), BTreeSet::new());
+    let mut coverage = Coverage::default();
     for (name, change, wanted) in ON_TDX {
         let mut scene = Scene::tdx();
         change(&mut scene);
         let verdict = scene.verdict();
-        assert_eq!(failed(&verdict), *wanted, "{name}\n{verdict}");
-        assert_eq!(verdict.accepted, wanted.is_empty(), "{name}\n{verdict}");
+        coverage.judge(name, &verdict, wanted);
         assert_eq!(verdict.confidential, verdict.accepted, "{name}");
         assert_eq!(verdict.trust, Trust::Paravisor, "{name}");
         assert_eq!(verdict.platform, "azure-tdx", "{name}");
-        if verdict.accepted {
-            accepting.extend(passed(&verdict).map(str::to_owned));
-        }
-        rejecting.extend(failed(&verdict).into_iter().map(str::to_owned));
     }
-    for name in ["paravisor-mrtd", "td-quote", "td-quote-signature", "debug"] {
-        assert!(accepting.contains(name), "no accepting case of {name}");
-        assert!(rejecting.contains(name), "no rejecting case of {name}");
-    }
+    let own = ["paravisor-mrtd", "td-quote", "td-quote-signature", "debug"];
+    coverage.complete(|name| own.contains(&name), own.len());
 }
 
 /// A quote of another moment of the same paravisor, over other claims, is genuine and proves nothing about these.

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use cloister_evidence::azure::AzureEvidence;
 use cloister_evidence::tpm::PcrBank;
-use cloister_test_pki::azure::tpmt_signature;
+use cloister_test_pki::azure::{pcr_list, tpmt_signature};
 use cloister_verify::azure::{Beside, Evidence, EvidenceError};
 use serde_json::{Value, json};
 
@@ -94,31 +94,13 @@ fn section_of_cloister_is_accepted() {
 #[test]
 fn hcl_report_is_accepted_with_quote_files() {
     let scene = Scene::snp();
-    let list = tools_list(&scene.pcrs);
+    let list = pcr_list(&scene.pcrs);
     let verdict = scene.judge_files(Some(&list));
     assert!(verdict.accepted, "{verdict}");
     let verdict = scene.judge_files(None);
     assert_eq!(failed(&verdict), ["pcr-digest"], "{verdict}");
     let verdict = scene.judge_files(Some(&list[1..]));
     assert_eq!(failed(&verdict), ["evidence-format"], "{verdict}");
-}
-
-/// All registers as tpm2-tools write them.
-fn tools_list(pcrs: &[[u8; 32]]) -> Vec<u8> {
-    let mut list = vec![1, 0, 0, 0, 0x0b, 0, 3, 0xff, 0xff, 0xff, 0, 0];
-    list.resize(132, 0);
-    let lists = pcrs.chunks(8);
-    list.extend(u32::try_from(lists.len()).unwrap().to_le_bytes());
-    for values in lists {
-        list.extend(u32::try_from(values.len()).unwrap().to_le_bytes());
-        for value in values {
-            list.extend([32, 0]);
-            list.extend(value);
-            list.extend([0; 32]);
-        }
-        list.extend(vec![0; 66 * (8 - values.len())]);
-    }
-    list
 }
 
 /// The genuine JSON with an edit, which must be refused.

@@ -5,6 +5,8 @@ mod cases;
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+mod coverage;
+#[cfg(test)]
 #[path = "../vectors/folder.rs"]
 mod folder;
 #[cfg(test)]

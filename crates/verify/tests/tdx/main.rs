@@ -5,6 +5,9 @@ mod cases;
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+#[path = "../snp/coverage.rs"]
+mod coverage;
+#[cfg(test)]
 #[path = "../vectors/folder.rs"]
 mod folder;
 #[cfg(test)]

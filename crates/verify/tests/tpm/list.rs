@@ -2,18 +2,20 @@
 
 use cloister_evidence::tpm::{PcrListError, PcrSelection, PcrValues, SelectionError};
 
-use crate::scene::{pcrs, tools_list};
+use cloister_test_pki::azure::pcr_list;
+
+use crate::scene::pcrs;
 
 #[test]
 fn list_gives_every_value_by_its_register() {
     for count in [1, 7, 8, 9, 16, 23, 24] {
         let pcrs = &pcrs()[..count];
-        let values = PcrValues::from_tools(&tools_list(pcrs)).unwrap();
+        let values = PcrValues::from_tools(&pcr_list(pcrs)).unwrap();
         let wanted = (0..).zip(pcrs.iter().copied()).collect();
         assert_eq!(values, PcrValues(wanted), "{count}");
     }
     // By bitmap: PCR 2 and 9.
-    let mut list = tools_list(&pcrs()[..2]);
+    let mut list = pcr_list(&pcrs()[..2]);
     list[7..9].copy_from_slice(&[4, 2]);
     let values = PcrValues::from_tools(&list).unwrap();
     assert_eq!(values.get(2), Some(&pcrs()[0]));
@@ -23,7 +25,7 @@ fn list_gives_every_value_by_its_register() {
 
 #[test]
 fn list_refuses_each_mistake_by_name() {
-    let genuine = tools_list(&pcrs()[..2]);
+    let genuine = pcr_list(&pcrs()[..2]);
     let with = |at: usize, byte: u8| {
         let mut list = genuine.clone();
         list[at] = byte;

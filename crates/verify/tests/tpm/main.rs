@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+#[path = "../snp/coverage.rs"]
+mod coverage;
+#[cfg(test)]
 mod key;
 #[cfg(test)]
 mod list;

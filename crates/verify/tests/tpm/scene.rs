@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use cloister_measure::digest::{Bank, Digest};
 use cloister_measure::reference::{Class, ReferenceValues, Register, SCHEMA_VERSION};
 use cloister_test_pki::Key;
-use cloister_test_pki::azure::{Attest, rsa_numbers, tpmt_signature};
+use cloister_test_pki::azure::{Attest, pcr_list, rsa_numbers, tpmt_signature};
 use cloister_verify::Verdict;
 use cloister_verify::tpm::{BareQuote, Expected, QuotePolicy, appraise_quote};
 use sha2::{Digest as _, Sha256};
@@ -51,26 +51,6 @@ pub(crate) fn public(key: &Key, attributes: u32) -> Vec<u8> {
     bytes.extend([0, 0, 0, 0x10, 0, 0x14, 0, 0x0b, 8, 0, 0, 0, 0, 0, 1, 0]);
     bytes.extend(modulus);
     bytes
-}
-
-/// Values as tpm2-tools write them, of the PCRs from 0 on.
-pub(crate) fn tools_list(pcrs: &[[u8; 32]]) -> Vec<u8> {
-    let bitmap = (1_u32 << pcrs.len()) - 1;
-    let mut list = vec![1, 0, 0, 0, 0x0b, 0, 3];
-    list.extend(&bitmap.to_le_bytes()[..3]);
-    list.resize(132, 0);
-    let lists = pcrs.chunks(8);
-    list.extend(u32::try_from(lists.len()).unwrap().to_le_bytes());
-    for values in lists {
-        list.extend(u32::try_from(values.len()).unwrap().to_le_bytes());
-        for value in values {
-            list.extend([32, 0]);
-            list.extend(value);
-            list.extend([0; 32]);
-        }
-        list.extend(vec![0; 66 * (8 - values.len())]);
-    }
-    list
 }
 
 /// What is appraised, before anything is signed.
@@ -119,7 +99,7 @@ impl Scene {
     }
 
     pub(crate) fn list(&self) -> Vec<u8> {
-        let list = || tools_list(&self.pcrs);
+        let list = || pcr_list(&self.pcrs);
         self.list.clone().unwrap_or_else(list)
     }
 
