@@ -3,6 +3,9 @@
 #[cfg(test)]
 #[path = "files/scratch.rs"]
 mod scratch;
+#[cfg(test)]
+#[path = "files/vectors.rs"]
+mod vectors;
 
 #[cfg(test)]
 mod verify_cert {
@@ -11,6 +14,7 @@ mod verify_cert {
     use cloister_test_pki::{Certificate, Extension, Key, Parameters};
 
     use crate::scratch::put;
+    use crate::vectors::vectors;
 
     /// Runs the verb: exit code, standard output, standard error.
     fn verify(arguments: &[&str]) -> (i32, String, String) {
@@ -35,7 +39,7 @@ mod verify_cert {
             serial: vec![7],
             issuer: "leaf".to_owned(),
             subject: "leaf".to_owned(),
-            validity: (1_795_305_600, 1_795_392_000),
+            validity: (1_750_000_000, 1_795_392_000),
             extensions: vec![Extension {
                 oid: oid.to_owned(),
                 critical: false,
@@ -96,6 +100,48 @@ mod verify_cert {
         }
     }
 
+    /// A genuine quote (origin in the README of the vectors), put by the test into a certificate that it does not commit to.
+    #[test]
+    fn a_td_quote_inside_is_held_against_collateral_and_image() {
+        let Some(vectors) = vectors() else {
+            return;
+        };
+        let folder = vectors.join("tdx/v4-uptodate");
+        let quote = std::fs::read(folder.join("quote.bin")).unwrap();
+        let bytes = |value: &[u8]| {
+            let length = u16::try_from(value.len()).unwrap().to_be_bytes();
+            [&[0x59][..], &length, value].concat()
+        };
+        let value = [
+            &[0xd9, 0xea, 0x60, 0x82][..],
+            &bytes(&quote),
+            &bytes(&[0xa0]),
+        ]
+        .concat();
+        let directory = tempfile::tempdir().unwrap();
+        let file = put(&directory, "leaf", certificate("2.23.133.5.4.9", &value));
+        let collateral = folder.join("collateral.json");
+        let collateral = collateral.to_str().unwrap();
+        let mrtd = hex::encode(&quote[48 + 136..48 + 136 + 48]);
+        let common = [&file, "--at", "2025-06-25T00:00:00Z", "--json"];
+        let given = ["--collateral", collateral, "--expect-mrtd", &mrtd];
+        let status = |arguments: &[&str], name: &str| {
+            let (code, output, error) = verify(arguments);
+            assert_eq!(code, 1, "{output}{error}");
+            let verdict: serde_json::Value = serde_json::from_str(&output).unwrap();
+            let checks = verdict["checks"].as_array().unwrap();
+            let check = checks.iter().find(|check| check["name"] == name).unwrap();
+            check["status"].as_str().unwrap().to_owned()
+        };
+        let all = [common.as_slice(), &given].concat();
+        for name in ["td-quote-signature", "tcb-level", "tcb-status", "mrtd"] {
+            assert_eq!(status(&all, name), "pass", "{name}");
+        }
+        assert_eq!(status(&all, "quote-claims-binding"), "fail");
+        assert_eq!(status(&common, "tcb-level"), "skipped");
+        assert_eq!(status(&common, "mrtd"), "fail");
+    }
+
     #[test]
     fn what_is_not_known_is_no_verdict() {
         let directory = tempfile::tempdir().unwrap();
@@ -121,7 +167,14 @@ mod verify_cert {
         assert_eq!(code, 2);
         let wanted = "is a CCC certificate, for which `--expect-measurement` means nothing";
         assert!(error.contains(wanted), "{error}");
-        assert!(error.contains("it takes --issuer, --nonce"), "{error}");
+        assert!(
+            error.contains("it takes --issuer, --nonce, --collateral"),
+            "{error}"
+        );
+        let cmw = put(&directory, "cmw", br#"["a/b","AQ",4]"#);
+        let (code, _, error) = verify(&[&cmw, "--expect-mrtd", &measurement]);
+        assert_eq!(code, 2);
+        assert!(error.contains("`--expect-mrtd` means nothing"), "{error}");
         let privasys = put(
             &directory,
             "p",

@@ -2,6 +2,7 @@
 
 mod azure;
 mod cert;
+mod collateral;
 mod evidence;
 mod snp;
 mod tdx;
@@ -116,7 +117,7 @@ impl Expected {
         let collateral = self
             .collateral
             .as_deref()
-            .map(tdx::collateral)
+            .map(collateral::read_bundle)
             .transpose()?;
         Ok(Expectation {
             reference,

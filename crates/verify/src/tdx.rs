@@ -52,6 +52,21 @@ pub struct Expected<'a> {
     pub signature_only: bool,
 }
 
+/// What a TD quote that a certificate carries is held against; the certificate's form says what REPORTDATA must be.
+#[derive(Debug, Clone, Copy)]
+pub struct Carried<'a> {
+    /// Collateral of Intel.
+    pub collateral: Option<&'a TdxCollateral>,
+    /// Registers of a build.
+    pub reference: Option<&'a ReferenceValues>,
+    /// MRTD; without it, and without launch digests in the reference values, nothing is accepted.
+    pub mrtd: Option<[u8; 48]>,
+    /// Table `tdx` of the policy.
+    pub policy: &'a Policy,
+    /// [`INTEL`] outside of tests.
+    pub roots: &'a Roots<'a>,
+}
+
 /// Appraises a quote, which zeros may follow.
 ///
 /// `roots` are [`INTEL`] outside of tests; `at` is in seconds since the Unix epoch.
@@ -106,6 +121,24 @@ pub(crate) fn check<'q>(
     let parsed = genuine(quote, collateral, policy, roots, at, checks)?;
     guest::appraise(&parsed.body, policy, checks);
     Some(parsed)
+}
+
+/// Every check of a carried quote but the one of REPORTDATA; gives the quote when it parses.
+pub(crate) fn carried<'q>(
+    quote: &'q [u8],
+    expected: &Carried<'_>,
+    at: u64,
+    checks: &mut Checks,
+) -> Option<Quote<'q>> {
+    let (policy, roots) = (expected.policy, expected.roots);
+    let quote = check(quote, expected.collateral, policy, roots, at, checks)?;
+    image::measured(&quote.body, expected.reference, expected.mrtd, checks);
+    Some(quote)
+}
+
+/// The rules of [`carried`].
+pub(crate) fn carried_rules() -> Vec<&'static Rule> {
+    [rules::PLATFORM, rules::GUEST, rules::MEASURED].concat()
 }
 
 /// The checks of [`rules::PLATFORM`].

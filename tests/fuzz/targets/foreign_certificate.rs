@@ -6,6 +6,7 @@ use cloister_verify::cert::pgae::Envelope;
 use cloister_verify::cert::privasys::{self, Expected};
 use cloister_verify::cert::{Leaf, Quote, ccc, form, wrapped};
 use cloister_verify::snp::{AMD, Endorsements, Image, Policy, Table};
+use cloister_verify::tdx::{self, Carried, INTEL};
 use libfuzzer_sys::fuzz_target;
 
 /// 2026-11-22.
@@ -28,13 +29,21 @@ fuzz_target!(|data: &[u8]| {
 fn certificate(der: &[u8]) {
     let _ = form(der);
     let leaf = Leaf { der, issuers: &[] };
+    let td = Carried {
+        collateral: None,
+        reference: None,
+        mrtd: Some([0x3e; 48]),
+        policy: &tdx::Policy::default(),
+        roots: &INTEL,
+    };
     let expected = Expected {
         image: Some(Image::Measurement([0x3e; 48])),
         endorsements: Endorsements::default(),
         policy: &Policy::default(),
         roots: &AMD,
+        tdx: td,
     };
     assert!(!privasys::appraise(&leaf, &expected, AT).accepted);
-    assert!(!ccc::appraise(&leaf, None, AT).accepted);
+    assert!(!ccc::appraise(&leaf, None, &td, AT).accepted);
     assert!(!wrapped::appraise(&leaf, AT).accepted);
 }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cloister_verify::azure::{Beside, Expected, MICROSOFT, QuoteFiles, appraise};
-use cloister_verify::collateral::{Collateral, Der};
+use cloister_verify::collateral::Der;
 use cloister_verify::policy::PolicyFile;
-use cloister_verify::x509::{Crl, X509};
 
+use super::collateral::{Given, given, sorted};
 use super::evidence::{At, Nonce, conclude, nonce, read};
-use super::{reference_values, snp, tdx};
+use super::{reference_values, snp};
 use crate::cmd::{CommandError, Context};
 
 /// Judge evidence of a confidential VM on Azure: HCL report, vTPM quote and processor
@@ -91,49 +91,4 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     let at = args.at.seconds();
     let verdict = appraise(&evidence, &beside, &expected, &policy, &MICROSOFT, at);
     conclude(verdict, &args.at, ctx)
-}
-
-/// What `--collateral` names.
-#[derive(Default)]
-struct Given {
-    /// Certificates and revocation lists.
-    files: Vec<Vec<u8>>,
-    bundle: Collateral,
-}
-
-/// Reads each: a folder or a bundle fills what is not there yet; anything else is for [`sorted`].
-fn given(paths: &[PathBuf]) -> Result<Given, CommandError> {
-    let mut given = Given::default();
-    for path in paths {
-        let found = match path.is_dir() {
-            true => tdx::collateral(path)?,
-            false => {
-                let bytes = read(path)?;
-                // Certificates begin with a dash or a DER sequence; bundles are JSON or YAML.
-                if !matches!(bytes.trim_ascii_start(), [b'{' | b'a'..=b'z', ..]) {
-                    given.files.push(bytes);
-                    continue;
-                }
-                tdx::bundle(path, &bytes)?
-            }
-        };
-        given.bundle.snp = given.bundle.snp.take().or(found.snp);
-        given.bundle.tdx = given.bundle.tdx.take().or(found.tdx);
-    }
-    Ok(given)
-}
-
-/// Certificates and revocation lists. A file with both counts as both; one with neither is for a check to refuse.
-fn sorted(collateral: &[Vec<u8>]) -> (Vec<&[u8]>, Vec<&[u8]>) {
-    let (mut certificates, mut crls): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
-    for input in collateral {
-        let lists = Crl::read_all(input).is_ok();
-        if lists {
-            crls.push(input);
-        }
-        if !lists || X509::read_all(input).is_ok() {
-            certificates.push(input);
-        }
-    }
-    (certificates, crls)
 }

@@ -7,11 +7,13 @@ use anyhow::Context as _;
 use cloister_measure::reference::ReferenceValues;
 use cloister_verify::azure::MICROSOFT;
 use cloister_verify::cert::{Form, Leaf, ccc, form, privasys, wrapped};
-use cloister_verify::collateral::{Der, SnpCollateral};
+use cloister_verify::collateral::{Collateral, Der};
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::snp::{AMD, Endorsements, Image};
+use cloister_verify::tdx::{Carried, INTEL};
 use cloister_verify::{Policy, Verdict, layers, x509};
 
+use super::collateral::{Given, given, sorted};
 use super::evidence::{At, Nonce, conclude, read, read_all};
 use super::{AZURE, reference_values, snp};
 use crate::cmd::{CommandError, Context};
@@ -33,26 +35,50 @@ pub(crate) struct Args {
     /// Certificates of the leaf's signer, PEM or DER; they show that the leaf is whole, and add no trust
     #[arg(long, value_name = "FILE")]
     issuer: Vec<PathBuf>,
-    /// VCEK or VLEK where the certificate does not carry it, PEM or DER; certificates behind it count as its chain
-    #[arg(long, value_name = "FILE")]
-    collateral: Option<PathBuf>,
+    /// VCEK or VLEK where the certificate does not carry it, PEM or DER, its chain, revocation lists; or what
+    /// `verify tdx --collateral` takes, for a TD quote
+    #[arg(long, value_name = "FILE|DIR")]
+    collateral: Vec<PathBuf>,
     /// Revocation list of AMD's root, PEM or DER
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
     /// Reference values of the image: a file `measurements/RECIPE/PLATFORM.json`
     #[arg(long, value_name = "FILE", conflicts_with = "expect_measurement")]
     expect: Option<PathBuf>,
-    /// The launch digest, 48 bytes in hex
+    /// The launch digest of an SNP guest, 48 bytes in hex
     #[arg(long, value_name = "HEX", value_parser = snp::bytes::<48>)]
     expect_measurement: Option<[u8; 48]>,
+    /// MRTD of a TD, 48 bytes in hex; alone it pins the firmware, and not what the firmware booted
+    #[arg(long, value_name = "HEX", value_parser = snp::bytes::<48>)]
+    expect_mrtd: Option<[u8; 48]>,
     /// Nonce that the claims of CCC evidence must hold, in hex
     #[arg(long, value_name = "HEX", value_parser = nonce)]
     nonce: Option<Nonce>,
-    /// Policy in TOML, table `snp`
+    /// Policy in TOML, table `snp` or `tdx`
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     #[command(flatten)]
     at: At,
+}
+
+/// What evidence inside a certificate of others is held against.
+struct Demands {
+    policy: PolicyFile,
+    reference: Option<ReferenceValues>,
+    mrtd: Option<[u8; 48]>,
+    collateral: Collateral,
+}
+
+impl Demands {
+    fn of_td(&self) -> Carried<'_> {
+        Carried {
+            collateral: self.collateral.tdx.as_ref(),
+            reference: self.reference.as_ref(),
+            mrtd: self.mrtd,
+            policy: &self.policy.tdx,
+            roots: &INTEL,
+        }
+    }
 }
 
 /// Runs the verb: 0 accepted, 1 rejected, 2 nothing known, 3 collateral missing.
@@ -79,14 +105,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
             args.refuse("a CMW", &["--issuer"])?;
             wrapped::appraise(&leaf, at)
         }
-        Form::Ccc => {
-            args.refuse("a CCC certificate", &["--issuer", "--nonce"])?;
-            ccc::appraise(
-                &leaf,
-                args.nonce.as_ref().map(|nonce| nonce.0.as_slice()),
-                at,
-            )
-        }
+        Form::Ccc => args.ccc(&leaf, at)?,
         Form::Privasys => args.privasys(&leaf, at)?,
     };
     conclude(verdict, &args.at, ctx)
@@ -106,54 +125,89 @@ impl Args {
             _ => self.refuse("a leaf of Cloister's", &ON_AZURE[..2])?,
         }
         let platform = self.policy.as_deref().map(snp::policy).transpose()?;
-        let vek = self.collateral.as_deref().map(read).transpose()?;
-        let crls = read_all(&self.crl)?.into_iter().map(Der).collect();
-        let collateral = SnpCollateral {
-            vek: vek.map(Der),
-            crls,
-            ..SnpCollateral::default()
-        };
+        let collateral = self.collateral()?;
         let expected = layers::Expected {
             reference: &reference,
             policy: &Policy::default(),
             platform: &platform.unwrap_or_default(),
             roots: &MICROSOFT,
-            collateral: Some(&collateral),
+            collateral: collateral.snp.as_ref(),
         };
         Ok(layers::appraise_leaf(leaf, &bundle, &expected, at))
     }
 
-    fn privasys(&self, leaf: &Leaf<'_>, at: u64) -> Result<Verdict, CommandError> {
+    fn ccc(&self, leaf: &Leaf<'_>, at: u64) -> Result<Verdict, CommandError> {
         const MEANT: [&str; 6] = [
+            "--issuer",
+            "--nonce",
+            "--collateral",
+            "--expect",
+            "--expect-mrtd",
+            "--policy",
+        ];
+        self.refuse("a CCC certificate", &MEANT)?;
+        let demands = self.demands()?;
+        let nonce = self.nonce.as_ref().map(|nonce| nonce.0.as_slice());
+        Ok(ccc::appraise(leaf, nonce, &demands.of_td(), at))
+    }
+
+    fn privasys(&self, leaf: &Leaf<'_>, at: u64) -> Result<Verdict, CommandError> {
+        const MEANT: [&str; 7] = [
             "--issuer",
             "--collateral",
             "--crl",
             "--expect",
             "--expect-measurement",
+            "--expect-mrtd",
             "--policy",
         ];
         self.refuse("a Privasys certificate", &MEANT)?;
-        let policy = match &self.policy {
-            Some(path) => snp::policy(path)?.snp,
-            None => PolicyFile::default().snp,
-        };
-        let reference: Option<ReferenceValues> =
-            self.expect.as_deref().map(reference_values).transpose()?;
-        let vek = self.collateral.as_deref().map(read).transpose()?;
-        let crls = read_all(&self.crl)?;
-        let crls: Vec<&[u8]> = crls.iter().map(Vec::as_slice).collect();
+        let demands = self.demands()?;
+        let of_amd = demands.collateral.snp.clone().unwrap_or_default();
+        let chain: Vec<&[u8]> = of_amd.chain.iter().map(|Der(der)| der.as_slice()).collect();
+        let crls: Vec<&[u8]> = of_amd.crls.iter().map(|Der(der)| der.as_slice()).collect();
         let measurement = self.expect_measurement.map(Image::Measurement);
+        let image = demands.reference.as_ref().map(Image::Reference);
         let expected = privasys::Expected {
-            image: reference.as_ref().map(Image::Reference).or(measurement),
+            image: image.or(measurement),
             endorsements: Endorsements {
-                vek: vek.as_deref(),
-                chain: &[],
+                vek: of_amd.vek.as_ref().map(|Der(der)| der.as_slice()),
+                chain: &chain,
                 crls: &crls,
             },
-            policy: &policy,
+            policy: &demands.policy.snp,
             roots: &AMD,
+            tdx: demands.of_td(),
         };
         Ok(privasys::appraise(leaf, &expected, at))
+    }
+
+    fn demands(&self) -> Result<Demands, CommandError> {
+        let policy = self.policy.as_deref().map(snp::policy).transpose()?;
+        Ok(Demands {
+            policy: policy.unwrap_or_default(),
+            reference: self.expect.as_deref().map(reference_values).transpose()?,
+            mrtd: self.expect_mrtd,
+            collateral: self.collateral()?,
+        })
+    }
+
+    /// What `--collateral` and `--crl` name. Of certificates, the first is the VCEK or VLEK unless a bundle has one.
+    fn collateral(&self) -> Result<Collateral, CommandError> {
+        let Given { files, bundle } = given(&self.collateral)?;
+        let (certificates, crls) = sorted(&files);
+        let mut certificates = certificates.into_iter().map(|der| Der(der.to_vec()));
+        let mut of_amd = bundle.snp.unwrap_or_default();
+        of_amd.vek = of_amd.vek.or_else(|| certificates.next());
+        of_amd.chain.extend(certificates);
+        let crls = crls.into_iter().map(<[u8]>::to_vec);
+        of_amd
+            .crls
+            .extend(crls.chain(read_all(&self.crl)?).map(Der));
+        Ok(Collateral {
+            snp: Some(of_amd),
+            tdx: bundle.tdx,
+        })
     }
 
     /// An option that the file's form has no use for would be silently ignored.
@@ -161,10 +215,11 @@ impl Args {
         let given = [
             ("--bundle", self.bundle.is_some()),
             ("--issuer", !self.issuer.is_empty()),
-            ("--collateral", self.collateral.is_some()),
+            ("--collateral", !self.collateral.is_empty()),
             ("--crl", !self.crl.is_empty()),
             ("--expect", self.expect.is_some()),
             ("--expect-measurement", self.expect_measurement.is_some()),
+            ("--expect-mrtd", self.expect_mrtd.is_some()),
             ("--nonce", self.nonce.is_some()),
             ("--policy", self.policy.is_some()),
         ];

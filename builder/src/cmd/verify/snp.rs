@@ -9,9 +9,9 @@ use cloister_verify::snp::{
     AMD, Endorsements, Expected, Image, KbsEvidence, LENGTH, Table, appraise,
 };
 
+use super::collateral::read_bundle;
 use super::evidence::{At, conclude, read, read_all};
 use super::reference_values;
-use super::tdx::collateral;
 use crate::cmd::{CommandError, Context};
 
 /// Judge a SEV-SNP report against AMD's keys, a policy and an image
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     let reference = args.expect.as_deref().map(reference_values).transpose()?;
     let mut evidence = carried(read(&args.report)?)?;
     if let Some(path) = &args.collateral {
-        let bundle = collateral(path)?.snp.unwrap_or_default();
+        let bundle = read_bundle(path)?.snp.unwrap_or_default();
         let der = |all: Vec<Der>| all.into_iter().map(|der| der.0);
         evidence.vek = evidence.vek.or(bundle.vek.map(|der| der.0));
         evidence.chain.extend(der(bundle.chain));

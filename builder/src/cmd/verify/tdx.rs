@@ -1,14 +1,12 @@
 //! `cloister verify tdx`: judges a TD quote.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use cloister_verify::collateral::{Collateral, CollateralError};
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::tdx::{Expected, INTEL, appraise};
 
+use super::collateral;
 use super::evidence::{At, conclude, decoded, read};
 use super::reference_values;
 use super::snp::{bytes, policy};
@@ -54,7 +52,11 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     };
     let reference = args.expect.as_deref().map(reference_values).transpose()?;
     let event_log = args.event_log.as_deref().map(read).transpose()?;
-    let collateral = args.collateral.as_deref().map(collateral).transpose()?;
+    let collateral = args
+        .collateral
+        .as_deref()
+        .map(collateral::read_bundle)
+        .transpose()?;
     let tdx = collateral.and_then(|collateral| collateral.tdx);
     let expected = Expected {
         reference: reference.as_ref(),
@@ -67,42 +69,4 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     let at = args.at.seconds();
     let verdict = appraise(&quote, tdx.as_ref(), &expected, &policy, &INTEL, at);
     conclude(verdict, &args.at, ctx)
-}
-
-/// Reads a bundle, or the files of a folder.
-pub(super) fn collateral(path: &Path) -> Result<Collateral, CommandError> {
-    match path.is_dir() {
-        true => usable(path, Collateral::from_files(&files(path)?)),
-        false => bundle(path, &read(path)?),
-    }
-}
-
-/// Reads the bundle that is in the file at `path`.
-pub(super) fn bundle(path: &Path, input: &[u8]) -> Result<Collateral, CommandError> {
-    usable(path, Collateral::read(input))
-}
-
-fn usable(
-    path: &Path,
-    parsed: Result<Collateral, CollateralError>,
-) -> Result<Collateral, CommandError> {
-    parsed
-        .with_context(|| format!("collateral `{}` cannot be used", path.display()))
-        .map_err(|error| {
-            CommandError::new(error).with_hint(
-                "wanted is what `cloister collateral fetch` writes, or what Intel's services answer",
-            )
-        })
-}
-
-/// The files of a folder that collateral is made of.
-fn files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, CommandError> {
-    let mut files = BTreeMap::new();
-    for name in Collateral::FILES {
-        let path = folder.join(name);
-        if path.is_file() {
-            files.insert(name.to_owned(), read(&path)?);
-        }
-    }
-    Ok(files)
 }

@@ -9,10 +9,10 @@ use thiserror::Error;
 
 use super::quote::{Quote, QuoteKind};
 use super::{Leaf, leaf, rules};
-use crate::Verdict;
 use crate::checks::{Checks, Rule};
 use crate::verdict::{Mode, Subject, Trust};
 use crate::x509::X509;
+use crate::{Verdict, tdx};
 
 /// `tcg-dice-TaggedEvidence` as the CCC uses it, dotted.
 pub const EXTENSION: &str = "2.23.133.5.4.9";
@@ -225,34 +225,53 @@ impl HashAlgorithm {
     }
 }
 
-/// Appraises a certificate, except for the quote itself.
+/// Appraises a certificate.
 ///
-/// `nonce` is the verifier's own, where it could send one; `at` is in seconds since the Unix epoch. The check `quote` is
-/// never made: this verifier judges neither SGX quotes nor TDX quotes inside certificates, so that nothing is accepted.
-pub fn appraise(leaf: &Leaf<'_>, nonce: Option<&[u8]>, at: u64) -> Verdict {
+/// `nonce` is the verifier's own, where it could send one; `at` is in seconds since the Unix epoch. For an SGX quote the check
+/// `quote` is never made, so that the certificate is rejected.
+pub fn appraise(
+    leaf: &Leaf<'_>,
+    nonce: Option<&[u8]>,
+    expected: &tdx::Carried<'_>,
+    at: u64,
+) -> Verdict {
     let mut checks = Checks::default();
     let opened = leaf.open(at, &mut checks);
-    if let Some(certificate) = opened {
-        evidence(&certificate, nonce, &mut checks);
-    }
+    let tagged = opened.and_then(|certificate| evidence(&certificate, nonce, &mut checks));
+    let kind = tagged.and_then(|tagged| {
+        let kind = bound(&tagged, &mut checks)?;
+        match kind {
+            QuoteKind::Tdx => _ = tdx::carried(&tagged.quote, expected, at, &mut checks),
+            QuoteKind::Sgx => {
+                let rule = &rules::QUOTE;
+                let reason =
+                    "SGX quotes are not judged by this verifier: it is about virtual machines";
+                checks.skip(rule.name, true, rule.meaning, reason);
+            }
+        }
+        Some(kind)
+    });
+    let of_quote = match kind {
+        Some(QuoteKind::Tdx) => tdx::carried_rules(),
+        Some(QuoteKind::Sgx) | None => vec![&rules::QUOTE],
+    };
     let subject = Subject {
         mode: Mode::Evidence,
         platform: PLATFORM,
-        recipe: None,
-        confidential: false,
+        recipe: expected.reference.map(|values| values.recipe.as_str()),
+        confidential: true,
         trust: Trust::Hardware,
         at: Some(at),
     };
-    let rules: Vec<&Rule> = [rules::LEAF, rules::CCC].concat();
+    let rules: Vec<&Rule> = [rules::LEAF, rules::CCC, &of_quote].concat();
     Verdict::new(&subject, checks.finish(&rules))
 }
 
-fn evidence(certificate: &X509, nonce: Option<&[u8]>, checks: &mut Checks) {
+/// The checks of extension and claims; gives what the extension holds.
+fn evidence(certificate: &X509, nonce: Option<&[u8]>, checks: &mut Checks) -> Option<Tagged> {
     let wanted = "CBOR tag 60000, 60001 or 60002 over quote and claims";
     let value = leaf::extension(certificate, EXTENSION);
-    let Some(tagged) = leaf::parsed(&rules::EXTENSION, wanted, value, Tagged::parse, checks) else {
-        return;
-    };
+    let tagged = leaf::parsed(&rules::EXTENSION, wanted, value, Tagged::parse, checks)?;
     if let Some(claims) = claims(certificate, &tagged.claims, checks) {
         match nonce {
             Some(wanted) => {
@@ -266,7 +285,7 @@ fn evidence(certificate: &X509, nonce: Option<&[u8]>, checks: &mut Checks) {
             }
         }
     }
-    quote(&tagged, checks);
+    Some(tagged)
 }
 
 fn claims(certificate: &X509, input: &[u8], checks: &mut Checks) -> Option<Claims> {
@@ -296,7 +315,8 @@ fn shown(names: &[String]) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-fn quote(tagged: &Tagged, checks: &mut Checks) {
+/// The checks of the quote's form and of what it commits to; gives what made it.
+fn bound(tagged: &Tagged, checks: &mut Checks) -> Option<QuoteKind> {
     let rule = &rules::QUOTE_FORMAT;
     if tagged.evidence != Evidence::Quote {
         let found = match tagged.evidence {
@@ -304,13 +324,13 @@ fn quote(tagged: &Tagged, checks: &mut Checks) {
             _ => "a legacy SGX quote (tag 60002)",
         };
         checks.require(rule, false, "a quote (tag 60000)", found);
-        return;
+        return None;
     }
     let quote = match Quote::parse(&tagged.quote) {
         Ok(quote) => quote,
         Err(error) => {
             checks.require(rule, false, "an SGX or TDX quote", error.to_string());
-            return;
+            return None;
         }
     };
     checks.require(rule, true, "an SGX or TDX quote", quote.to_string());
@@ -321,14 +341,7 @@ fn quote(tagged: &Tagged, checks: &mut Checks) {
         .zip(digest)
         .for_each(|(to, from)| *to = from);
     checks.equal(&rules::QUOTE_CLAIMS_BINDING, &wanted, &quote.user_data);
-    let rule = &rules::QUOTE;
-    let reason = match quote.kind {
-        QuoteKind::Sgx => {
-            "SGX quotes are not judged by this verifier: it is about virtual machines"
-        }
-        QuoteKind::Tdx => "TDX quotes inside certificates are not judged by this version",
-    };
-    checks.skip(rule.name, true, rule.meaning, reason);
+    Some(quote.kind)
 }
 
 fn end(decoder: &Decoder<'_>, input: &[u8]) -> Result<(), CccError> {

@@ -9,13 +9,12 @@ use sha2::{Digest as _, Sha256, Sha512};
 use x509_cert::der::DateTime;
 
 use super::pgae::Envelope;
-use super::quote::{Quote, QuoteKind};
 use super::{Leaf, leaf, rules};
-use crate::Verdict;
 use crate::checks::{Checks, Rule};
 use crate::snp::{self, Endorsements, Image, LENGTH, Policy, Roots, Table};
 use crate::verdict::{Mode, Subject, Trust, instant};
 use crate::x509::X509;
+use crate::{Verdict, tdx};
 
 /// Raw SNP report, also with its certificate table.
 pub const SNP: &str = "1.3.6.1.4.1.65230.4.1";
@@ -33,7 +32,7 @@ const PLATFORM: &str = "privasys";
 /// What the certificate is held against.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
-    /// The image; without it nothing is accepted.
+    /// The image of an SNP report; without it none is accepted.
     pub image: Option<Image<'a>>,
     /// Given beside the certificate; the table behind the report comes on top.
     pub endorsements: Endorsements<'a>,
@@ -41,12 +40,13 @@ pub struct Expected<'a> {
     pub policy: &'a Policy,
     /// [`crate::snp::AMD`] outside of tests.
     pub roots: &'a Roots<'a>,
+    /// For a TDX quote.
+    pub tdx: tdx::Carried<'a>,
 }
 
 /// Appraises a certificate; `at` is in seconds since the Unix epoch.
 ///
-/// With a TDX quote inside, the check `quote` is never made, so that the certificate is rejected. GPU evidence is only read:
-/// the check `gpu-evidence` says so, and a verdict is about the machine without its GPU.
+/// GPU evidence is only read: the check `gpu-evidence` says so, and a verdict is about the machine without its GPU.
 pub fn appraise(leaf: &Leaf<'_>, expected: &Expected<'_>, at: u64) -> Verdict {
     let mut checks = Checks::default();
     let opened = leaf.open(at, &mut checks);
@@ -58,7 +58,11 @@ pub fn appraise(leaf: &Leaf<'_>, expected: &Expected<'_>, at: u64) -> Verdict {
         let wanted = report_data(certificate, gpu);
         match hardware {
             Hardware::Snp(value) => snp(value, &wanted, expected, at, &mut checks),
-            Hardware::Tdx(value) => tdx(value, &wanted, &mut checks),
+            Hardware::Tdx(value) => {
+                if let Some(quote) = tdx::carried(value, &expected.tdx, at, &mut checks) {
+                    checks.equal(&rules::BINDING, &wanted, &quote.body.report_data);
+                }
+            }
             Hardware::None => {}
         }
         hardware
@@ -69,17 +73,18 @@ pub fn appraise(leaf: &Leaf<'_>, expected: &Expected<'_>, at: u64) -> Verdict {
             rules.extend([snp::rules::PLATFORM, snp::rules::GUEST].concat());
             rules.extend([&snp::rules::GUEST_POLICY, &snp::rules::MEASUREMENT]);
         }
-        Some(Hardware::Tdx(_)) => rules.extend([&rules::QUOTE_FORMAT, &rules::QUOTE]),
+        Some(Hardware::Tdx(_)) => rules.extend(tdx::carried_rules()),
         Some(Hardware::None) | None => {}
     }
-    let recipe = match expected.image {
-        Some(Image::Reference(reference)) => Some(reference.recipe.as_str()),
+    let reference = match (hardware, expected.image) {
+        (Some(Hardware::Tdx(_)), _) => expected.tdx.reference,
+        (_, Some(Image::Reference(reference))) => Some(reference),
         _ => None,
     };
     let subject = Subject {
         mode: Mode::Evidence,
         platform: PLATFORM,
-        recipe,
+        recipe: reference.map(|reference| reference.recipe.as_str()),
         confidential: true,
         trust: Trust::Hardware,
         at: Some(at),
@@ -211,18 +216,4 @@ fn snp(value: &[u8], wanted: &[u8; 64], expected: &Expected<'_>, at: u64, checks
         snp::image(&report, expected.image, checks);
         checks.equal(&rules::BINDING, wanted, &report.report_data);
     }
-}
-
-fn tdx(value: &[u8], wanted: &[u8; 64], checks: &mut Checks) {
-    let parsed = checks.take(&rules::QUOTE_FORMAT, "a TDX quote", Quote::parse(value));
-    let Some(quote) = parsed else {
-        return;
-    };
-    checks.equal(&rules::BINDING, wanted, &quote.user_data);
-    let rule = &rules::QUOTE;
-    let reason = match quote.kind {
-        QuoteKind::Tdx => "TDX quotes inside certificates are not judged by this version",
-        QuoteKind::Sgx => "an SGX quote stands where a TDX quote is promised",
-    };
-    checks.skip(rule.name, true, rule.meaning, reason);
 }

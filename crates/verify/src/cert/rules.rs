@@ -14,7 +14,7 @@ rules! {
     QUOTE_FORMAT "quote-format" "the quote must be long enough for its version to have user data"
     QUOTE_CLAIMS_BINDING "quote-claims-binding" "the quote's user data must be the SHA-256 of the claims and zeros"
     NONCE "nonce" "the claims must hold the verifier's nonce where one is given"
-    QUOTE "quote" "the quote must be signed by a genuine machine and must pin the image"
+    QUOTE "quote" "the quote must be one of a TD, to be held against Intel's key, the policy and the image"
     ENVIRONMENT "environment" "a certificate that does not say `production` is of a development machine"
     GPU_ENVELOPE "gpu-envelope" "GPU evidence must be a strict PGAE envelope whose report repeats the envelope's nonce"
     GPU_MODE "gpu-mode" "the GPU must be in production, with confidential computing on and developer tools off, by its own word"
@@ -33,7 +33,7 @@ pub(super) const LEAF: &[&Rule] = &[
 /// The rules of a wrapper.
 pub(super) const WRAPPED: &[&Rule] = &[&CMW_FORMAT, &EVIDENCE];
 
-/// The rules of CCC interoperable RA-TLS.
+/// The rules of CCC interoperable RA-TLS; those of the quote come on top.
 pub(super) const CCC: &[&Rule] = &[
     &EXTENSION,
     &CLAIMS_FORMAT,
@@ -41,7 +41,6 @@ pub(super) const CCC: &[&Rule] = &[
     &QUOTE_FORMAT,
     &QUOTE_CLAIMS_BINDING,
     &NONCE,
-    &QUOTE,
 ];
 
 /// The rules of Privasys' timestamp mode, whatever the hardware.

@@ -28,13 +28,23 @@ enum LogError {
 /// Makes all of them.
 pub(super) fn appraise(body: &Body, expected: &Expected<'_>, checks: &mut Checks) {
     event_log(body, expected.event_log, checks);
-    mrtd(body, expected, checks);
-    rtmrs(body, expected, checks);
+    measured(body, expected.reference, expected.mrtd, checks);
     let rule = &rules::REPORT_DATA;
     match expected.report_data {
         Some(wanted) => checks.equal(rule, &wanted, &body.report_data),
         None => checks.require(rule, false, "an expected value", NOTHING),
     };
+}
+
+/// The checks of firmware and image alone, [`rules::MEASURED`].
+pub(super) fn measured(
+    body: &Body,
+    reference: Option<&ReferenceValues>,
+    named: Option<[u8; 48]>,
+    checks: &mut Checks,
+) {
+    mrtd(body, reference, named, checks);
+    rtmrs(body, reference, named.is_some(), checks);
 }
 
 const NOTHING: &str = "nothing to compare with";
@@ -68,17 +78,20 @@ fn replayed(body: &Body, log: &[u8]) -> Result<(), LogError> {
     Ok(())
 }
 
-fn mrtd(body: &Body, expected: &Expected<'_>, checks: &mut Checks) {
-    let digests = expected
-        .reference
-        .map(|reference| &reference.launch_digests);
+fn mrtd(
+    body: &Body,
+    reference: Option<&ReferenceValues>,
+    named: Option<[u8; 48]>,
+    checks: &mut Checks,
+) {
+    let digests = reference.map(|reference| &reference.launch_digests);
     let mut wanted: Vec<String> = digests
         .into_iter()
         .flatten()
         .map(|entry| hex::encode(entry.digest.as_bytes()))
         .collect();
     // A value that is named beside reference values is the one that counts.
-    if let Some(mrtd) = expected.mrtd {
+    if let Some(mrtd) = named {
         wanted = vec![hex::encode(mrtd)];
     }
     let rule = &rules::MRTD;
@@ -90,19 +103,19 @@ fn mrtd(body: &Body, expected: &Expected<'_>, checks: &mut Checks) {
     checks.require(rule, wanted.contains(&found), wanted.join(" or "), found);
 }
 
-fn rtmrs(body: &Body, expected: &Expected<'_>, checks: &mut Checks) {
+fn rtmrs(
+    body: &Body,
+    reference: Option<&ReferenceValues>,
+    firmware_pinned: bool,
+    checks: &mut Checks,
+) {
     let rule = &rules::RTMR;
-    let Some(reference) = expected.reference else {
-        match expected.mrtd {
-            Some(_) => checks.skip(
-                rule.name,
-                false,
-                rule.meaning,
-                "no reference values: the firmware is pinned, not what it booted",
-            ),
-            None => {
-                checks.require(rule, false, "reference values", NOTHING);
-            }
+    let Some(reference) = reference else {
+        if firmware_pinned {
+            let reason = "no reference values: the firmware is pinned, not what it booted";
+            checks.skip(rule.name, false, rule.meaning, reason);
+        } else {
+            checks.require(rule, false, "reference values", NOTHING);
         }
         return;
     };

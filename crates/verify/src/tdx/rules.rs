@@ -85,5 +85,8 @@ pub(crate) const GUEST: &[&Rule] = &[
     &OWNER_CONFIG,
 ];
 
+/// The rules about firmware and image.
+pub(crate) const MEASURED: &[&Rule] = &[&MRTD, &RTMR];
+
 /// The rules about the image and the purpose of the quote, which only its requester can know.
 pub(super) const EXPECTED: &[&Rule] = &[&MRTD, &RTMR, &REPORT_DATA];

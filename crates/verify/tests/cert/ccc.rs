@@ -1,10 +1,11 @@
-//! Certificates of the CCC's form, with quotes that only this test has signed: everything but the quote is right.
+//! Certificates of the CCC's form around SGX quotes that nobody signed: everything but the quote is right. TD quotes stand in `td`.
 
 use cloister_verify::cert::ccc::{self, CccError, Claims, Evidence, HashAlgorithm, Tagged};
 use cloister_verify::verdict::{Conclusion, Outcome, Verdict};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use crate::leaf::{Made, NOW, fails, keys, outcome, plain, spki};
+use crate::td::against_nothing;
 
 /// CBOR head in the form with two bytes of length, and the bytes.
 fn bytes(value: &[u8]) -> Vec<u8> {
@@ -25,7 +26,7 @@ fn pubkey_hash(algorithm: u8, hash: &[u8]) -> Vec<u8> {
 }
 
 /// Claims of this leaf: pubkey-hash, nonce 0x0123 and two that nobody knows.
-fn claims() -> Vec<u8> {
+pub(crate) fn claims() -> Vec<u8> {
     [
         vec![0xa4],
         text("pubkey-hash"),
@@ -48,20 +49,7 @@ fn sgx(claims: &[u8]) -> Vec<u8> {
     quote
 }
 
-fn tdx(version: u8, claims: &[u8]) -> Vec<u8> {
-    let mut quote = vec![0; 700];
-    quote[0] = version;
-    quote[4] = 0x81;
-    let mut start = 48;
-    if version == 5 {
-        quote[48] = 3;
-        start += 6;
-    }
-    quote[start + 520..start + 552].copy_from_slice(&Sha256::digest(claims));
-    quote
-}
-
-fn tagged(tag: u16, quote: &[u8], claims: &[u8]) -> Vec<u8> {
+pub(crate) fn tagged(tag: u16, quote: &[u8], claims: &[u8]) -> Vec<u8> {
     [
         &[0xd9][..],
         &tag.to_be_bytes(),
@@ -79,8 +67,12 @@ fn made(value: Vec<u8>) -> Made {
     ])
 }
 
+fn judged(made: &Made, der: &[u8], nonce: Option<&[u8]>) -> Verdict {
+    against_nothing(|td| made.with(der, |leaf| ccc::appraise(leaf, nonce, td, made.at)))
+}
+
 fn appraise(made: &Made) -> Verdict {
-    made.with(&made.der(), |leaf| ccc::appraise(leaf, None, made.at))
+    judged(made, &made.der(), None)
 }
 
 fn of(quote: &[u8], claims: &[u8]) -> Verdict {
@@ -101,24 +93,20 @@ const PASSED: [&str; 8] = [
 #[test]
 fn all_but_the_quote_passes_and_is_not_enough() {
     let claims = claims();
-    for quote in [sgx(&claims), tdx(4, &claims), tdx(5, &claims)] {
-        let made = made(tagged(60000, &quote, &claims));
-        for made in [made.issued(), self::made(tagged(60000, &quote, &claims))] {
-            let der = made.der();
-            let nonce = [0x01, 0x23];
-            let verdict = made.with(&der, |leaf| ccc::appraise(leaf, Some(&nonce), NOW));
-            fails(&verdict, &[]);
-            for name in PASSED.into_iter().chain(["nonce"]) {
-                assert_eq!(outcome(&verdict, name), Outcome::Pass, "{name}");
-            }
-            assert_eq!(outcome(&verdict, "quote"), Outcome::Skipped);
-            assert_eq!(verdict.conclusion, Conclusion::Rejected);
-            let found = &verdict.check("claims-format").unwrap().found;
-            assert!(
-                found.ends_with("not known and ignored: `host`, `age`"),
-                "{found}"
-            );
+    let value = tagged(60000, &sgx(&claims), &claims);
+    for made in [made(value.clone()).issued(), made(value)] {
+        let verdict = judged(&made, &made.der(), Some(&[0x01, 0x23]));
+        fails(&verdict, &[]);
+        for name in PASSED.into_iter().chain(["nonce"]) {
+            assert_eq!(outcome(&verdict, name), Outcome::Pass, "{name}");
         }
+        assert_eq!(outcome(&verdict, "quote"), Outcome::Skipped);
+        assert_eq!(verdict.conclusion, Conclusion::Rejected);
+        let found = &verdict.check("claims-format").unwrap().found;
+        assert!(
+            found.ends_with("not known and ignored: `host`, `age`"),
+            "{found}"
+        );
     }
 }
 
@@ -133,7 +121,7 @@ fn nonce_is_compared_where_one_is_given() {
         (Some(&[0x01, 0x24]), Outcome::Fail),
         (Some(&[0x01]), Outcome::Fail),
     ] {
-        let verdict = made.with(&der, |leaf| ccc::appraise(leaf, nonce, NOW));
+        let verdict = judged(&made, &der, nonce);
         assert_eq!(outcome(&verdict, "nonce"), wanted);
         assert!(verdict.check("nonce").unwrap().required == nonce.is_some());
     }
@@ -242,7 +230,7 @@ fn every_changed_byte_fails_a_check_or_asks_for_another_issuer() {
     for at in 0..der.len() {
         let mut changed = der.clone();
         changed[at] ^= 1 << (at % 8);
-        let verdict = made.with(&changed, |leaf| ccc::appraise(leaf, None, NOW));
+        let verdict = judged(&made, &changed, None);
         // Another name as issuer asks for that issuer.
         let waits = verdict.checks.iter().any(|check| check.missing.is_some());
         let failed = verdict.failures().next().is_some();

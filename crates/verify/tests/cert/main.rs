@@ -7,10 +7,15 @@ mod ccc;
 #[path = "../vectors/folder.rs"]
 mod folder;
 #[cfg(test)]
+#[path = "../tdx/intel.rs"]
+mod intel;
+#[cfg(test)]
 mod leaf;
 #[cfg(test)]
 mod parsers;
 #[cfg(test)]
 mod privasys;
+#[cfg(test)]
+mod td;
 #[cfg(test)]
 mod vectors;

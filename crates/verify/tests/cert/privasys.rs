@@ -6,10 +6,12 @@ use cloister_test_pki::Extension;
 use cloister_test_pki::snp::{Amd, Report, Vek};
 use cloister_verify::cert::privasys::{self, ENVIRONMENT, Expected, GPU, SNP, TDX};
 use cloister_verify::snp::{Endorsements, Image, Policy, Root, Roots};
+use cloister_verify::tdx::Carried;
 use cloister_verify::verdict::{Conclusion, Outcome, Verdict};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::leaf::{Made, NOT_BEFORE, NOW, fails, keys, outcome, plain, spki_sha256};
+use crate::td::against_nothing;
 
 struct World {
     amd: Amd,
@@ -159,6 +161,10 @@ impl Scene {
     }
 
     fn of(&self, made: &Made, der: &[u8]) -> Verdict {
+        against_nothing(|td| self.against(td, made, der))
+    }
+
+    fn against(&self, td: &Carried<'_>, made: &Made, der: &[u8]) -> Verdict {
         let world = world();
         let root = Root {
             ark: &world.ark,
@@ -178,6 +184,7 @@ impl Scene {
                 genoa: root,
                 turin: root,
             },
+            tdx: *td,
         };
         made.with(der, |leaf| privasys::appraise(leaf, &expected, self.at))
     }
@@ -290,27 +297,6 @@ fn a_short_report_fails_its_format() {
     let mut made = scene.made();
     made.certificate.extensions[0].value.truncate(1183);
     fails(&scene.of(&made, &made.der()), &["format"]);
-}
-
-#[test]
-fn a_tdx_quote_is_bound_but_not_judged() {
-    let mut scene = scene();
-    scene.snp = false;
-    let mut quote = vec![0; 700];
-    (quote[0], quote[4]) = (4, 0x81);
-    quote[568..632].copy_from_slice(&scene.report_data());
-    scene.tdx = Some(quote.clone());
-    let verdict = scene.appraise();
-    fails(&verdict, &[]);
-    assert_eq!(outcome(&verdict, "binding"), Outcome::Pass);
-    assert_eq!(outcome(&verdict, "quote"), Outcome::Skipped);
-    assert_eq!(verdict.conclusion, Conclusion::Rejected);
-    quote[600] ^= 1;
-    scene.tdx = Some(quote.clone());
-    fails(&scene.appraise(), &["binding"]);
-    quote.truncate(631);
-    scene.tdx = Some(quote);
-    fails(&scene.appraise(), &["quote-format"]);
 }
 
 #[test]

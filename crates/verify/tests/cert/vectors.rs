@@ -4,6 +4,7 @@ use cloister_verify::cert::{Leaf, ccc};
 use cloister_verify::x509::certificates;
 
 use crate::folder::directory;
+use crate::td::against_nothing;
 
 /// 2026-11-22.
 const NOW: u64 = 1_795_305_600;
@@ -29,7 +30,7 @@ fn every_changed_byte_of_a_real_certificate_fails_a_check_or_asks_for_another_is
                 der: &changed,
                 issuers: &[],
             };
-            let verdict = ccc::appraise(&leaf, None, at);
+            let verdict = against_nothing(|td| ccc::appraise(&leaf, None, td, at));
             // Another name as issuer asks for that issuer.
             let waits = verdict.checks.iter().any(|check| check.missing.is_some());
             let failed = verdict.failures().next().is_some();

@@ -7,7 +7,8 @@ use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::configs::RingConfig;
 use dcap_qvl::verify::QuoteVerifier;
 
-use crate::scene::{Scene, collateral};
+use crate::intel::collateral;
+use crate::scene::Scene;
 use crate::vectors::flat;
 
 /// Whether `dcap-qvl` takes the quote, by its own defaults.

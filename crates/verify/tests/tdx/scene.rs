@@ -1,21 +1,15 @@
 //! One made-up platform and TD with everything right, to be made wrong in one place.
 
-use std::sync::OnceLock;
-
 use cloister_measure::reference::ReferenceValues;
-use cloister_test_pki::tdx::{Intel, Made, Scene as Unsigned};
+use cloister_test_pki::tdx::{Made, Scene as Unsigned};
 use cloister_verify::Verdict;
-use cloister_verify::collateral::{Der, Signed, TdxCollateral};
+use cloister_verify::collateral::TdxCollateral;
 use cloister_verify::tdx::{Expected, Policy, Roots, appraise};
+
+use crate::intel::{collateral, intel};
 
 /// 2026-11-22.
 pub(crate) const NOW: u64 = 1_795_305_600;
-
-/// The keys, made once.
-pub(crate) fn intel() -> &'static Intel {
-    static INTEL: OnceLock<Intel> = OnceLock::new();
-    INTEL.get_or_init(|| Intel::new().unwrap())
-}
 
 /// What is appraised, before anything is signed.
 pub(crate) struct Scene {
@@ -90,19 +84,5 @@ impl Scene {
         };
         let collateral = collateral.as_ref();
         appraise(quote, collateral, &expected, &self.policy, &roots, self.at)
-    }
-}
-
-pub(crate) fn collateral(made: &Made) -> TdxCollateral {
-    let signed = |(body, signature): &(String, [u8; 64])| Signed {
-        body: body.clone(),
-        signature: *signature,
-        issuer_chain: Some(made.issuer_chain.clone()),
-    };
-    TdxCollateral {
-        tcb_info: Some(signed(&made.tcb_info)),
-        qe_identity: Some(signed(&made.qe_identity)),
-        pck_crl: Some(Der(made.pck_crl.clone())),
-        root_crl: Some(Der(made.root_crl.clone())),
     }
 }

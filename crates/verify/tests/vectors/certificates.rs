@@ -2,6 +2,7 @@
 
 use cloister_verify::Verdict;
 use cloister_verify::cert::{Form, Leaf, ccc, form, wrapped};
+use cloister_verify::tdx::{Carried, INTEL, Policy};
 use cloister_verify::verdict::Outcome;
 use cloister_verify::x509::{X509, certificates};
 
@@ -16,7 +17,16 @@ fn appraised(der: &[u8], wanted: Form, at: u64) -> Verdict {
     assert_eq!(form(der), Some(wanted));
     let leaf = Leaf { der, issuers: &[] };
     match wanted {
-        Form::Ccc => ccc::appraise(&leaf, None, at),
+        Form::Ccc => {
+            let nothing = Carried {
+                collateral: None,
+                reference: None,
+                mrtd: None,
+                policy: &Policy::default(),
+                roots: &INTEL,
+            };
+            ccc::appraise(&leaf, None, &nothing, at)
+        }
         _ => wrapped::appraise(&leaf, at),
     }
 }
