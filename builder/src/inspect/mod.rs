@@ -4,6 +4,7 @@
 //! damage is reported as a field, and a file that is nothing known is `None`.
 
 mod attestation;
+mod endorsement;
 mod evidence;
 mod image;
 mod report;
@@ -42,7 +43,7 @@ type Reader = fn(&[u8]) -> Option<Report>;
 
 /// The kinds that are read whole, the most specific signatures first.
 fn whole(bytes: &[u8]) -> Option<Report> {
-    let readers: [Reader; 18] = [
+    let readers: [Reader; 19] = [
         image::kernel,
         image::pe,
         image::initrd,
@@ -54,6 +55,7 @@ fn whole(bytes: &[u8]) -> Option<Report> {
         attestation::hcl_report,
         attestation::snp_report,
         attestation::quote,
+        endorsement::google,
         text::toml,
         text::cmdline,
         evidence::certificate,

@@ -31,6 +31,7 @@ pub mod certificate;
 mod checks;
 pub mod cmw;
 pub mod collateral;
+pub mod google;
 pub mod layers;
 pub mod policy;
 pub mod signature;

@@ -20,6 +20,7 @@ use crate::Verdict;
 use crate::checks::{Checks, Rule};
 use crate::collateral::{TCB_INFO, TdxCollateral};
 use crate::verdict::{Mode, Subject, Trust};
+use crate::x509::X509;
 
 pub use dcap::{PckCa, Platform, PlatformError, platform};
 pub use intel::{INTEL, Roots};
@@ -46,10 +47,21 @@ pub struct Expected<'a> {
     pub mrtd: Option<[u8; 48]>,
     /// The event log (CCEL), to be replayed.
     pub event_log: Option<&'a [u8]>,
+    /// Google's endorsement of the firmware.
+    pub endorsed: Option<Endorsed<'a>>,
     /// All of REPORTDATA; without it nothing is accepted.
     pub report_data: Option<[u8; 64]>,
     /// Judge authenticity, validity and TCB status alone, and say so in the verdict.
     pub signature_only: bool,
+}
+
+/// Google's endorsement of the firmware of a VM on Compute Engine, see [`crate::google`].
+#[derive(Debug, Clone, Copy)]
+pub struct Endorsed<'a> {
+    /// `VMLaunchEndorsement`.
+    pub endorsement: &'a [u8],
+    /// Certificate of Google's root: whoever gives it says whom to trust about the firmware.
+    pub root: &'a X509,
 }
 
 /// What a TD quote that a certificate carries is held against; the certificate's form says what REPORTDATA must be.
@@ -88,7 +100,7 @@ pub fn appraise(
         }
     } else if let Some(parsed) = &parsed {
         guest::appraise(&parsed.body, policy, &mut checks);
-        image::appraise(&parsed.body, expected, &mut checks);
+        image::appraise(&parsed.body, expected, at, &mut checks);
     }
     let subject = Subject {
         mode: match expected.signature_only {

@@ -33,6 +33,13 @@ const SHA384_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.11354
 const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 const ECDSA_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
 const NULL: &[u8] = &[0x05, 0x00];
+/// RSASSA-PSS-params: SHA-256, MGF1 with SHA-256, salt of 32 bytes, trailer left to its default.
+const PSS_SHA256: &[u8] = &[
+    0x30, 0x34, 0xa0, 0x0f, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02,
+    0x01, 0x05, 0x00, 0xa1, 0x1c, 0x30, 0x1a, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01,
+    0x01, 0x08, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
+    0x00, 0xa2, 0x03, 0x02, 0x01, 0x20,
+];
 /// RSASSA-PSS-params: SHA-384, MGF1 with SHA-384, salt of 48 bytes, trailer left to its default.
 const PSS_SHA384: &[u8] = &[
     0x30, 0x34, 0xa0, 0x0f, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02,
@@ -398,6 +405,7 @@ fn scheme(
     let parameters = outer.parameters.as_ref().map(|any| any.to_der());
     let parameters = parameters.transpose().map_err(reason)?;
     match (outer.oid, parameters.as_deref()) {
+        (PSS, Some(PSS_SHA256)) => Ok(Scheme::RsaPssSha256),
         (PSS, Some(PSS_SHA384 | PSS_SHA384_TRAILER)) => Ok(Scheme::RsaPssSha384),
         (SHA256_RSA, Some(NULL)) => Ok(Scheme::RsaPkcs1Sha256),
         (SHA384_RSA, Some(NULL)) => Ok(Scheme::RsaPkcs1Sha384),

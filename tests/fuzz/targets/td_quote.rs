@@ -1,11 +1,12 @@
 //! TDX evidence: edits of a made-up quote and of its collateral are never accepted unless they change nothing that is signed;
-//! quotes, bundles and policies of any bytes.
+//! quotes, bundles, policies and Google's endorsements of any bytes.
 #![no_main]
 
 #[path = "../edits.rs"]
 mod edits;
 
 use cloister_verify::collateral::{Collateral, Signed, TdxCollateral};
+use cloister_verify::google::Endorsement;
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::tdx::{Expected, Policy, Quote, Roots, appraise, platform};
 use edits::edit;
@@ -54,7 +55,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((what, rest)) = data.split_first() else {
         return;
     };
-    match what % 6 {
+    match what % 7 {
         0 => {
             let quote = edit(QUOTE, rest);
             let accepted = accepted(&quote, &bundle());
@@ -91,9 +92,10 @@ fuzz_target!(|data: &[u8]| {
                 let _ = PolicyFile::from_toml(text);
             }
         }
-        _ => {
+        5 => {
             assert!(!accepted(rest, &bundle()) || same(rest));
             let _ = platform(rest);
         }
+        _ => drop(Endorsement::parse(rest)),
     }
 });

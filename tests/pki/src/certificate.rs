@@ -24,6 +24,8 @@ pub enum Parameters {
     PssWithoutTrailer,
     /// The identifier says a salt of 32 bytes; the signature has 48.
     PssSalt32,
+    /// RSASSA-PSS with SHA-256 and a salt of 32 bytes, without trailer.
+    PssSha256,
     /// RSASSA-PSS without any parameters: SHA-1 by default.
     PssBare,
     /// sha256WithRSAEncryption.
@@ -59,6 +61,7 @@ impl Parameters {
             Parameters::Pss => (PSS, Some(pss(48, &[0xa3, 3, 2, 1, 1]))),
             Parameters::PssWithoutTrailer => (PSS, Some(pss(48, &[]))),
             Parameters::PssSalt32 => (PSS, Some(pss(32, &[0xa3, 3, 2, 1, 1]))),
+            Parameters::PssSha256 => (PSS, Some(pss_sha256())),
             Parameters::PssBare => (PSS, Some(vec![0x30, 0])),
             Parameters::RsaPkcs1Sha256 => ("1.2.840.113549.1.1.11", Some(vec![5, 0])),
             Parameters::EcdsaSha256 => ("1.2.840.10045.4.3.2", None),
@@ -71,6 +74,17 @@ impl Parameters {
             parameters: parameters.map(any).transpose()?,
         })
     }
+}
+
+/// The parameters of SHA-384 with the last arc of SHA-256's identifier in both places, and a salt of 32 bytes.
+fn pss_sha256() -> Vec<u8> {
+    let mut hashes = HASHES;
+    for arc in [14, 44] {
+        if let Some(byte) = hashes.get_mut(arc) {
+            *byte = 1;
+        }
+    }
+    [&[0x30, 52][..], &hashes, &[0xa2, 3, 2, 1, 32]].concat()
 }
 
 /// An extension.

@@ -5,7 +5,8 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING,
     ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
-    EcdsaSigningAlgorithm, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA384, RsaKeyPair,
+    EcdsaSigningAlgorithm, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RSA_PSS_SHA384,
+    RsaKeyPair,
 };
 use x509_cert::der::Any;
 use x509_cert::der::asn1::{AnyRef, BitString, Null, ObjectIdentifier};
@@ -145,6 +146,7 @@ impl Key {
             Key::Rsa(pair) => {
                 let encoding = match parameters {
                     Parameters::RsaPkcs1Sha256 => &RSA_PKCS1_SHA256,
+                    Parameters::PssSha256 => &RSA_PSS_SHA256,
                     _ => &RSA_PSS_SHA384,
                 };
                 let mut signature = vec![0; pair.public_modulus_len()];

@@ -1,10 +1,12 @@
 //! `cloister verify tdx`: judges a TD quote.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use cloister_verify::policy::PolicyFile;
-use cloister_verify::tdx::{Expected, INTEL, appraise};
+use cloister_verify::tdx::{Endorsed, Expected, INTEL, appraise};
+use cloister_verify::x509::X509;
 
 use super::collateral;
 use super::evidence::{At, conclude, decoded, read};
@@ -31,11 +33,18 @@ pub(crate) struct Args {
     /// MRTD, 48 bytes in hex; alone it pins the firmware, and not what the firmware booted
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     expect_mrtd: Option<[u8; 48]>,
+    /// Google's launch endorsement of the firmware, as it is published for each MRTD of Compute Engine; it stands for the MRTD, and
+    /// pins no image
+    #[arg(long, value_name = "FILE", requires = "google_root")]
+    google_endorsement: Option<PathBuf>,
+    /// Certificate of Google's root for endorsements (GCE-cc-tcb-root), PEM or DER: none is built in
+    #[arg(long, value_name = "FILE", requires = "google_endorsement")]
+    google_root: Option<PathBuf>,
     /// REPORTDATA, 64 bytes in hex
     #[arg(long, value_name = "HEX", value_parser = bytes::<64>)]
     report_data: Option<[u8; 64]>,
     /// Judge authenticity, validity and TCB status alone; says nothing about the image
-    #[arg(long, conflicts_with_all = ["expect", "expect_mrtd", "report_data", "event_log"])]
+    #[arg(long, conflicts_with_all = ["expect", "expect_mrtd", "report_data", "event_log", "google_endorsement"])]
     signature_only: bool,
     /// Policy in TOML, table `tdx`
     #[arg(long, value_name = "FILE")]
@@ -58,10 +67,14 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         .map(collateral::read_bundle)
         .transpose()?;
     let tdx = collateral.and_then(|collateral| collateral.tdx);
+    let endorsement = args.google_endorsement.as_deref().map(read).transpose()?;
+    let google_root = args.google_root.as_deref().map(root).transpose()?;
+    let endorsed = endorsement.as_deref().zip(google_root.as_ref());
     let expected = Expected {
         reference: reference.as_ref(),
         mrtd: args.expect_mrtd,
         event_log: event_log.as_deref(),
+        endorsed: endorsed.map(|(endorsement, root)| Endorsed { endorsement, root }),
         report_data: args.report_data,
         signature_only: args.signature_only,
     };
@@ -69,4 +82,17 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     let at = args.at.seconds();
     let verdict = appraise(&quote, tdx.as_ref(), &expected, &policy, &INTEL, at);
     conclude(verdict, &args.at, ctx)
+}
+
+/// Reads the one certificate in the file at `path`.
+fn root(path: &Path) -> Result<X509, CommandError> {
+    let mut read = X509::read_all(&read(path)?)
+        .with_context(|| format!("root `{}` cannot be used", path.display()))?;
+    match (read.pop(), read.is_empty()) {
+        (Some(root), true) => Ok(root),
+        _ => {
+            let error = anyhow::anyhow!("`{}` has several certificates", path.display());
+            Err(CommandError::new(error).with_hint("give the file with Google's root alone"))
+        }
+    }
 }

@@ -7,8 +7,9 @@ use cloister_measure::transcript::Transcript;
 use thiserror::Error;
 
 use super::quote::Body;
-use super::{Expected, rules};
+use super::{Endorsed, Expected, rules};
 use crate::checks::Checks;
+use crate::google::{Endorsement, EndorsementError, SignerError};
 
 /// Why an event log does not explain a quote.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -25,10 +26,30 @@ enum LogError {
     },
 }
 
+/// Why an endorsement does not endorse an MRTD.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+enum FirmwareError {
+    #[error(transparent)]
+    Endorsement(#[from] EndorsementError),
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    #[error("an endorsement without values for TDX")]
+    NoTdx,
+    #[error("MRTD {mrtd} is none of the {count} endorsed")]
+    NotListed { mrtd: String, count: usize },
+}
+
 /// Makes all of them.
-pub(super) fn appraise(body: &Body, expected: &Expected<'_>, checks: &mut Checks) {
+pub(super) fn appraise(body: &Body, expected: &Expected<'_>, at: u64, checks: &mut Checks) {
     event_log(body, expected.event_log, checks);
-    measured(body, expected.reference, expected.mrtd, checks);
+    let endorsed = firmware_endorsement(body, expected.endorsed, at, checks);
+    let digests = expected.reference.map(|values| &values.launch_digests);
+    let pinned = digests.is_some_and(|digests| !digests.is_empty());
+    // A value that pins one firmware counts more than one of all that Google endorses.
+    let named = expected.mrtd.or(endorsed.filter(|_| !pinned));
+    mrtd(body, expected.reference, named, checks);
+    // Every VM of every customer there starts an endorsed firmware: alone it pins nothing.
+    rtmrs(body, expected.reference, expected.mrtd.is_some(), checks);
     let rule = &rules::REPORT_DATA;
     match expected.report_data {
         Some(wanted) => checks.equal(rule, &wanted, &body.report_data),
@@ -56,6 +77,49 @@ fn event_log(body: &Body, log: Option<&[u8]>, checks: &mut Checks) {
         return;
     };
     checks.take(rule, "a log that replays to the RTMRs", replayed(body, log));
+}
+
+/// Gives the MRTD when it is endorsed.
+fn firmware_endorsement(
+    body: &Body,
+    endorsed: Option<Endorsed<'_>>,
+    at: u64,
+    checks: &mut Checks,
+) -> Option<[u8; 48]> {
+    let rule = &rules::FIRMWARE_ENDORSEMENT;
+    let Some(endorsed) = endorsed else {
+        checks.skip(rule.name, false, rule.meaning, "no endorsement was given");
+        return None;
+    };
+    let wanted = "an endorsement under the given root that lists the MRTD";
+    let listed = listed(body, &endorsed, at);
+    let passed = listed.is_ok();
+    let found = listed.unwrap_or_else(|error| error.to_string());
+    checks
+        .require(rule, passed, wanted, found)
+        .then_some(body.mr_td)
+}
+
+/// The firmware that the endorsement is about, in words.
+fn listed(body: &Body, endorsed: &Endorsed<'_>, at: u64) -> Result<String, FirmwareError> {
+    let endorsement = Endorsement::parse(endorsed.endorsement)?;
+    endorsement.signed_under(endorsed.root, at)?;
+    let firmware = &endorsement.firmware;
+    let tdx = firmware.tdx.as_ref().ok_or(FirmwareError::NoTdx)?;
+    let mut measurements = tdx.measurements.iter();
+    let found = measurements
+        .find(|found| found.mrtd == body.mr_td)
+        .ok_or_else(|| FirmwareError::NotListed {
+            mrtd: hex::encode(body.mr_td),
+            count: tdx.measurements.len(),
+        })?;
+    Ok(format!(
+        "firmware with SHA-384 {}, SVN {}, {} GiB, signed by `{}`",
+        hex::encode(firmware.digest),
+        tdx.svn,
+        found.ram_gib,
+        endorsement.certificate.subject()
+    ))
 }
 
 fn replayed(body: &Body, log: &[u8]) -> Result<(), LogError> {

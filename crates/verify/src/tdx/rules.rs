@@ -33,6 +33,7 @@ rules! {
     OWNER "mr-owner" "MROWNER must be the wanted value"
     OWNER_CONFIG "mr-owner-config" "MROWNERCONFIG must be the wanted value"
     EVENT_LOG "event-log" "the event log must be one of a TD and replay to the RTMRs of the quote"
+    FIRMWARE_ENDORSEMENT "firmware-endorsement" "Google must have signed that firmware of its own measures to this MRTD, under the root that was given"
     MRTD "mrtd" "the firmware must be one of the image's"
     RTMR "rtmr" "reference values must pin a register of the image"
     REPORT_DATA "report-data" "the 64 bytes must be those that the verifier expects: without them any quote of this image fits"

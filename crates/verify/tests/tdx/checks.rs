@@ -12,7 +12,7 @@ use crate::coverage::Coverage;
 use crate::folder::failed;
 use crate::scene::Scene;
 
-fn reference(registers: [u8; 4]) -> ReferenceValues {
+pub(crate) fn reference(registers: [u8; 4]) -> ReferenceValues {
     let register = |value: u8| {
         let digest = Digest::Sha384([value; 48]);
         Register::single(Class::Image, digest)

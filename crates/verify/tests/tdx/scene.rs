@@ -4,7 +4,8 @@ use cloister_measure::reference::ReferenceValues;
 use cloister_test_pki::tdx::{Made, Scene as Unsigned};
 use cloister_verify::Verdict;
 use cloister_verify::collateral::TdxCollateral;
-use cloister_verify::tdx::{Expected, Policy, Roots, appraise};
+use cloister_verify::tdx::{Endorsed, Expected, Policy, Roots, appraise};
+use cloister_verify::x509::X509;
 
 use crate::intel::{collateral, intel};
 
@@ -22,6 +23,8 @@ pub(crate) struct Scene {
     pub(crate) reference: Option<ReferenceValues>,
     pub(crate) mrtd: Option<[u8; 48]>,
     pub(crate) event_log: Option<Vec<u8>>,
+    /// Google's endorsement, and the certificate of the root.
+    pub(crate) endorsed: Option<(Vec<u8>, X509)>,
     pub(crate) report_data: Option<[u8; 64]>,
     pub(crate) signature_only: bool,
     /// Another root than the one that signed.
@@ -47,6 +50,7 @@ impl Scene {
             reference: None,
             mrtd: Some([0x3e; 48]),
             event_log: None,
+            endorsed: None,
             report_data: Some([0x0d; 64]),
             signature_only: false,
             root: None,
@@ -76,6 +80,10 @@ impl Scene {
             reference: self.reference.as_ref(),
             mrtd: self.mrtd,
             event_log: self.event_log.as_deref(),
+            endorsed: self
+                .endorsed
+                .as_ref()
+                .map(|(endorsement, root)| Endorsed { endorsement, root }),
             report_data: self.report_data,
             signature_only: self.signature_only,
         };
