@@ -24,10 +24,10 @@ fn number(field: u8, value: u64) -> Vec<u8> {
 fn varint(mut value: u64) -> Vec<u8> {
     let mut encoded = Vec::new();
     while value >= 0x80 {
-        encoded.push(0x80 | (value & 0x7f) as u8);
+        encoded.push(0x80 | value.to_le_bytes()[0]);
         value >>= 7;
     }
-    encoded.push(value as u8);
+    encoded.push(value.to_le_bytes()[0]);
     encoded
 }
 
