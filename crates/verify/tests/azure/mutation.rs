@@ -3,6 +3,8 @@
 //! Where the processor's part is not touched, its certificate is left out, which saves most of the time: the genuine evidence then waits
 //! for collateral, and everything invalid wins over that.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloister_verify::verdict::Conclusion;
 
 use crate::scene::Scene;
@@ -100,4 +102,26 @@ fn appraise_rejects_every_other_length() {
     assert!(!judge(&longer(&hcl), &attest, &signature));
     assert!(!judge(&hcl, &longer(&attest), &signature));
     assert!(!judge(&hcl, &attest, &longer(&signature)));
+}
+
+/// The TD quote, and REPORTDATA and TDINFO of the TDREPORT that it is of. What else a TDREPORT has, its MAC and the module's part,
+/// only its own machine can check: the verdict takes all of that from the quote.
+#[test]
+fn appraise_rejects_every_flipped_bit_of_a_td_quote_and_its_report() {
+    let scene = Scene::tdx();
+    let (hcl, (attest, signature)) = (scene.hcl(), scene.quote());
+    let quote = scene.td_quote(&hcl);
+    let evidence = scene.evidence_of(&hcl, &attest, &signature);
+    let genuine: serde_json::Value = serde_json::from_slice(&evidence).unwrap();
+    let with = |name: &str, bytes: &[u8]| {
+        let mut changed = genuine.clone();
+        changed[name] = URL_SAFE_NO_PAD.encode(bytes).into();
+        scene.judge(changed.to_string().as_bytes()).accepted
+    };
+    // One bit of each byte, walking through the eight: all bits are flipped in the test of the quote by itself.
+    flips(&quote, 0..quote.len(), 9, |quote| with("td_quote", quote));
+    for range in [128..192, 512..912] {
+        let range = 32 + range.start..32 + range.end;
+        flips(&hcl, range, 3, |hcl| with("hcl_report", hcl));
+    }
 }
