@@ -4,6 +4,7 @@ mod azure;
 mod cert;
 mod collateral;
 mod evidence;
+mod gpu;
 mod snp;
 mod tdx;
 mod tpm;
@@ -50,6 +51,7 @@ enum Kind {
     Azure(Box<azure::Args>),
     Tpm(Box<tpm::Args>),
     Tdx(Box<tdx::Args>),
+    Gpu(Box<gpu::Args>),
 }
 
 /// What an endpoint is held against, for every verb that attests one.
@@ -80,6 +82,7 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
         (Some(Kind::Azure(args)), _) => azure::run(args, ctx),
         (Some(Kind::Tpm(args)), _) => tpm::run(args, ctx),
         (Some(Kind::Tdx(args)), _) => tdx::run(args, ctx),
+        (Some(Kind::Gpu(args)), _) => gpu::run(args, ctx),
         (None, Some(url)) => endpoint(url, &args.expected, ctx),
         // The command line demands an address unless a kind of evidence is named.
         (None, None) => Err(nothing()),

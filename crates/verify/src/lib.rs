@@ -32,6 +32,7 @@ mod checks;
 pub mod cmw;
 pub mod collateral;
 pub mod google;
+pub mod gpu;
 pub mod layers;
 pub mod policy;
 pub mod signature;

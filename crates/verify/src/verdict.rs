@@ -137,6 +137,21 @@ pub struct Verdict {
     pub clock: Option<Clock>,
     /// Every check, in the order in which they are made.
     pub checks: Vec<Check>,
+    /// Measurements of a GPU that are none of their golden values; absent in JSON where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mismatches: Vec<Mismatch>,
+}
+
+/// A measurement of a GPU that is none of its golden values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Mismatch {
+    /// Index of the RIM: the SPDM block's number less one.
+    pub index: u8,
+    /// What it may be, hex.
+    pub wanted: Vec<String>,
+    /// What the GPU measured, hex.
+    pub found: String,
 }
 
 impl Verdict {
@@ -156,6 +171,7 @@ impl Verdict {
             evaluated_at: subject.at.map(instant),
             clock: None,
             checks,
+            mismatches: Vec::new(),
         }
     }
 
@@ -222,7 +238,13 @@ impl fmt::Display for Verdict {
             };
             writeln!(f, "  judged at {at}, {source}")?;
         }
-        self.checks.iter().try_for_each(|check| check.line(f))
+        self.checks.iter().try_for_each(|check| check.line(f))?;
+        for mismatch in &self.mismatches {
+            let (index, wanted) = (mismatch.index, mismatch.wanted.join(" or "));
+            writeln!(f, "           measurement {index:<10} wanted {wanted}")?;
+            writeln!(f, "           {:<22} found  {}", "", mismatch.found)?;
+        }
+        Ok(())
     }
 }
 

@@ -95,3 +95,44 @@ pub fn floors(product: Product, cpuid: Option<Cpuid>) -> impl Iterator<Item = &'
         floor.product == product && applies
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Levels by processor, typed from the bulletins that the lines name.
+    #[test]
+    fn a_processor_has_the_lines_of_its_model_and_stepping() {
+        let cpuid = |model, stepping| {
+            Some(Cpuid {
+                family: 0x19,
+                model,
+                stepping,
+            })
+        };
+        let cases = [
+            (Product::Milan, None, (24, 0)),
+            (Product::Milan, cpuid(0x01, 1), (24, 0xdb)),
+            (Product::Milan, cpuid(0x01, 2), (24, 0x44)),
+            (Product::Milan, cpuid(0x01, 0), (24, 0)),
+            (Product::Milan, cpuid(0x10, 1), (24, 0)),
+            (Product::Genoa, None, (23, 0)),
+            (Product::Genoa, cpuid(0x11, 1), (23, 0x54)),
+            (Product::Genoa, cpuid(0x11, 2), (23, 0x4f)),
+            (Product::Genoa, cpuid(0xa0, 2), (23, 0x19)),
+            (Product::Genoa, cpuid(0xa0, 1), (23, 0)),
+            (Product::Genoa, cpuid(0x00, 1), (23, 0)),
+            (Product::Turin, cpuid(0x02, 1), (4, 0)),
+        ];
+        for (product, cpuid, wanted) in cases {
+            let lines: Vec<&Floor> = floors(product, cpuid).collect();
+            let highest = |level: fn(&Tcb) -> u8| {
+                let levels = lines.iter().map(|floor| level(&floor.tcb));
+                levels.max().unwrap()
+            };
+            let found = (highest(|tcb| tcb.snp), highest(|tcb| tcb.microcode));
+            assert_eq!(found, wanted, "{product:?} {cpuid:?}");
+        }
+        assert_eq!(FLOORS.len(), 8);
+    }
+}

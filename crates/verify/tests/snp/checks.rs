@@ -3,7 +3,7 @@
 use cloister_test_pki::snp::Vek;
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::snp::{GuestDemand, Product, SigningKey, Tcb};
-use cloister_verify::verdict::{Conclusion, Mode, Outcome};
+use cloister_verify::verdict::{Conclusion, Mode, Outcome, Verdict};
 
 use crate::cases::{ACCEPTED, Case, REJECTED, octets, set_policy_bits, set_vek};
 use crate::coverage::Coverage;
@@ -159,7 +159,13 @@ fn missing_collateral_is_neither_good_nor_bad() {
         Some("crl")
     );
     scene.vek_bytes = Some(Vec::new());
-    assert_eq!(scene.verdict().conclusion, Conclusion::CollateralMissing);
+    let verdict = scene.verdict();
+    assert_eq!(verdict.conclusion, Conclusion::CollateralMissing);
+    // The list is missing first; with a list, the key that it may revoke.
+    let revocation = |verdict: &Verdict| verdict.check("revocation").unwrap().missing.clone();
+    assert_eq!(revocation(&verdict).as_deref(), Some("crl"));
+    let listed = scene.judge_with(&scene.signed_report(), &[], &[&[0x30, 0]]);
+    assert_eq!(revocation(&listed).as_deref(), Some("vcek"));
     scene.report.set(0x30, &[1]);
     assert_eq!(scene.verdict().conclusion, Conclusion::Rejected);
 }

@@ -1,0 +1,103 @@
+//! Appraisal of a GPU's evidence as a verdict: the steps of `cloister-gpu` under their stable names.
+//!
+//! The verdict is about the GPU alone. That it is the one that serves a guest, only the guest's own evidence can say.
+//! Left out: reading RIMs, which is XML; golden values are an argument.
+
+use cloister_gpu::{Appraisal, Cause, Expected, Outcome, Step};
+
+use crate::Verdict;
+use crate::checks::{Checks, Rule, rules};
+use crate::verdict::{Mismatch, Mode, Subject, Trust};
+
+/// The name of the platform in verdicts.
+const PLATFORM: &str = "nvidia-gpu";
+
+rules! {
+    FORMAT "gpu-report-format" "the report must be one SPDM 1.1 response behind its request and the chain five certificates, both strict, nothing behind them"
+    MODEL "gpu-model" "the device must be a GH100 (H100): other chips and switches measure other things"
+    CHAIN "gpu-chain" "the chain must hold from the leaf to the pinned root of NVIDIA's devices"
+    VALIDITY "gpu-validity" "every certificate must be valid at the time of the appraisal"
+    FWID "gpu-fwid" "the leaf's key must belong to the firmware that reports"
+    NONCE "gpu-nonce" "the report must answer the verifier's own request; anything else is a replay"
+    DRIVER "gpu-driver-version" "golden values must exist for the driver"
+    VBIOS "gpu-vbios-version" "golden values must exist for the VBIOS with this driver"
+    SIGNATURE "gpu-signature" "request and response must be signed by the leaf's key"
+    FEATURE "gpu-feature-flag" "one GPU for one guest: other modes have other peers on the bus"
+    PROTECTED_PCIE "gpu-protected-pcie" "protected PCIe is for several GPUs and switches, which are not judged"
+    MEASUREMENTS "gpu-measurements" "every measurement that NVIDIA's reference values pin must be one of them; developer tools show here alone"
+}
+
+/// The rules, in the order in which they are made.
+const RULES: &[&Rule] = &[
+    &FORMAT,
+    &MODEL,
+    &CHAIN,
+    &VALIDITY,
+    &FWID,
+    &NONCE,
+    &DRIVER,
+    &VBIOS,
+    &SIGNATURE,
+    &FEATURE,
+    &PROTECTED_PCIE,
+    &MEASUREMENTS,
+];
+
+/// Appraises a report with the chain of the GPU that made it. Without golden values the verdict is `collateral-missing` at best.
+pub fn appraise(report: &[u8], chain: &[u8], expected: &Expected<'_>) -> Verdict {
+    let appraisal = cloister_gpu::appraise(report, chain, expected);
+    let mut checks = Checks::default();
+    for finding in appraisal.findings() {
+        let rule = rule(finding.step);
+        match &finding.outcome {
+            Outcome::Passed(found) => {
+                checks.require(rule, true, finding.wanted.as_str(), found.as_str());
+            }
+            Outcome::Refused(Cause::NoGoldenValues { wanted }) => checks.missing(rule, wanted),
+            Outcome::Refused(cause) => {
+                checks.require(rule, false, finding.wanted.as_str(), cause.to_string());
+            }
+            Outcome::NotApplicable(reason) => checks.skip(rule.name, false, rule.meaning, reason),
+            // Listed as skipped and required by `finish`.
+            Outcome::NotMade => {}
+        }
+    }
+    let subject = Subject {
+        mode: Mode::Evidence,
+        platform: PLATFORM,
+        recipe: None,
+        confidential: false,
+        trust: Trust::Hardware,
+        at: Some(expected.at),
+    };
+    let mut verdict = Verdict::new(&subject, checks.finish(RULES));
+    verdict.mismatches = mismatches(&appraisal);
+    verdict
+}
+
+fn rule(step: Step) -> &'static Rule {
+    match step {
+        Step::Structure => &FORMAT,
+        Step::Model => &MODEL,
+        Step::Chain => &CHAIN,
+        Step::Validity => &VALIDITY,
+        Step::Fwid => &FWID,
+        Step::Nonce => &NONCE,
+        Step::Driver => &DRIVER,
+        Step::Vbios => &VBIOS,
+        Step::Signature => &SIGNATURE,
+        Step::FeatureFlag => &FEATURE,
+        Step::ProtectedPcie => &PROTECTED_PCIE,
+        Step::Measurements => &MEASUREMENTS,
+    }
+}
+
+fn mismatches(appraisal: &Appraisal) -> Vec<Mismatch> {
+    let all = appraisal.mismatches().iter();
+    all.map(|mismatch| Mismatch {
+        index: mismatch.index,
+        wanted: mismatch.wanted.iter().map(hex::encode).collect(),
+        found: hex::encode(mismatch.found),
+    })
+    .collect()
+}
