@@ -38,7 +38,9 @@ tests() {
 [ $# -gt 0 ] || set -- snp tdx azure cert shared
 missed=0
 for group; do
-  mapfile -t chosen < <(for file in $(files "$group"); do printf -- '--file\n%s\n' "$file"; done)
+  patterns=$(files "$group") # an unknown group ends here, and does not mean every file
+  chosen=()
+  for file in $patterns; do chosen+=(--file "$file"); done
   read -ra run <<<"$(tests "$group")"
   out=target/mutants/$group
   mkdir -p "$out"

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use cloister_measure::reference::ReferenceValues;
 use cloister_verify::azure::MICROSOFT;
 use cloister_verify::cert::{Form, Leaf, ccc, form, privasys, wrapped};
-use cloister_verify::collateral::{Collateral, Der};
+use cloister_verify::collateral::{Der, SnpCollateral, TdxCollateral};
 use cloister_verify::policy::PolicyFile;
 use cloister_verify::snp::{AMD, Endorsements, Image};
 use cloister_verify::tdx::{Carried, INTEL};
@@ -66,13 +66,14 @@ struct Demands {
     policy: PolicyFile,
     reference: Option<ReferenceValues>,
     mrtd: Option<[u8; 48]>,
-    collateral: Collateral,
+    of_amd: SnpCollateral,
+    of_intel: Option<TdxCollateral>,
 }
 
 impl Demands {
     fn of_td(&self) -> Carried<'_> {
         Carried {
-            collateral: self.collateral.tdx.as_ref(),
+            collateral: self.of_intel.as_ref(),
             reference: self.reference.as_ref(),
             mrtd: self.mrtd,
             policy: &self.policy.tdx,
@@ -125,13 +126,13 @@ impl Args {
             _ => self.refuse("a leaf of Cloister's", &ON_AZURE[..2])?,
         }
         let platform = self.policy.as_deref().map(snp::policy).transpose()?;
-        let collateral = self.collateral()?;
+        let (of_amd, _) = self.collateral()?;
         let expected = layers::Expected {
             reference: &reference,
             policy: &Policy::default(),
             platform: &platform.unwrap_or_default(),
             roots: &MICROSOFT,
-            collateral: collateral.snp.as_ref(),
+            collateral: Some(&of_amd),
         };
         Ok(layers::appraise_leaf(leaf, &bundle, &expected, at))
     }
@@ -163,7 +164,7 @@ impl Args {
         ];
         self.refuse("a Privasys certificate", &MEANT)?;
         let demands = self.demands()?;
-        let of_amd = demands.collateral.snp.clone().unwrap_or_default();
+        let of_amd = &demands.of_amd;
         let chain: Vec<&[u8]> = of_amd.chain.iter().map(|Der(der)| der.as_slice()).collect();
         let crls: Vec<&[u8]> = of_amd.crls.iter().map(|Der(der)| der.as_slice()).collect();
         let measurement = self.expect_measurement.map(Image::Measurement);
@@ -184,16 +185,18 @@ impl Args {
 
     fn demands(&self) -> Result<Demands, CommandError> {
         let policy = self.policy.as_deref().map(snp::policy).transpose()?;
+        let (of_amd, of_intel) = self.collateral()?;
         Ok(Demands {
             policy: policy.unwrap_or_default(),
             reference: self.expect.as_deref().map(reference_values).transpose()?,
             mrtd: self.expect_mrtd,
-            collateral: self.collateral()?,
+            of_amd,
+            of_intel,
         })
     }
 
     /// What `--collateral` and `--crl` name. Of certificates, the first is the VCEK or VLEK unless a bundle has one.
-    fn collateral(&self) -> Result<Collateral, CommandError> {
+    fn collateral(&self) -> Result<(SnpCollateral, Option<TdxCollateral>), CommandError> {
         let Given { files, bundle } = given(&self.collateral)?;
         let (certificates, crls) = sorted(&files);
         let mut certificates = certificates.into_iter().map(|der| Der(der.to_vec()));
@@ -204,10 +207,7 @@ impl Args {
         of_amd
             .crls
             .extend(crls.chain(read_all(&self.crl)?).map(Der));
-        Ok(Collateral {
-            snp: Some(of_amd),
-            tdx: bundle.tdx,
-        })
+        Ok((of_amd, bundle.tdx))
     }
 
     /// An option that the file's form has no use for would be silently ignored.

@@ -1,11 +1,8 @@
 //! The steps one by one: what each compares, and with what.
 
-use std::collections::BTreeSet;
-
 use super::{Appraisal, Cause, Device, Expected, Finding, Mismatch, Outcome, Step};
-use crate::Digest;
 use crate::chain::{Chain, ChainError, Model, instant};
-use crate::golden::{GoldenValues, Pair};
+use crate::golden::{GoldenValues, Hex, Pair};
 use crate::report::{Feature, GPU_BLOCKS, Report, ReportError, Status};
 
 /// The measurement of NVDEC0, which exists only while NVDEC0 is enabled.
@@ -125,26 +122,25 @@ impl Steps {
 
     fn versions(&mut self, report: &Report<'_>, expected: &Expected<'_>) {
         let (driver, vbios) = (&report.opaque.driver, &report.opaque.vbios);
-        let pairs = || expected.golden.into_iter().flat_map(GoldenValues::pairs);
-        let known = |found: &str| pairs().any(|pair| pair.driver() == found);
+        let known = |fits: &dyn Fn(&Pair) -> bool| {
+            let golden = expected.golden;
+            golden.map(|golden| golden.pairs().iter().any(fits))
+        };
+        let of_driver = |pair: &Pair| Some(pair.driver()) == driver.as_deref();
+        let of_both = |pair: &Pair| of_driver(pair) && Some(pair.vbios()) == vbios.as_deref();
         let outcome = version(
             driver.as_deref(),
             expected.driver,
-            expected.golden.is_some(),
-            known,
+            known(&of_driver),
+            report.driver_rim(),
         );
-        let outcome = outcome.map_err(|cause| waiting(cause, report.driver_rim()));
         self.take(Step::Driver, wanted(expected.driver, "driver"), outcome);
-        let known = |found: &str| {
-            pairs().any(|pair| pair.vbios() == found && Some(pair.driver()) == driver.as_deref())
-        };
         let outcome = version(
             vbios.as_deref(),
             expected.vbios,
-            expected.golden.is_some(),
-            known,
+            known(&of_both),
+            report.vbios_rim(),
         );
-        let outcome = outcome.map_err(|cause| waiting(cause, report.vbios_rim()));
         self.take(
             Step::Vbios,
             wanted(expected.vbios, "VBIOS with this driver"),
@@ -231,12 +227,13 @@ fn until(chain: &Chain) -> String {
     format!("valid from {} to {}", instant(from), instant(to))
 }
 
-/// A version must be the one that runs, where that is known, and one that golden values know.
+/// A version must be the one that runs, where that is given, and one that golden values know; `known` is `None` without any, and `rim`
+/// names the RIM that would give them.
 fn version(
     found: Option<&str>,
     wanted: Option<&str>,
-    golden: bool,
-    known: impl Fn(&str) -> bool,
+    known: Option<bool>,
+    rim: Option<String>,
 ) -> Result<String, Cause> {
     let found = found.ok_or(Cause::NoVersion)?.to_owned();
     if let Some(wanted) = wanted
@@ -247,20 +244,12 @@ fn version(
             found,
         });
     }
-    match (golden, known(&found)) {
-        (true, true) => Ok(found),
-        (true, false) => Err(Cause::Unknown { found }),
-        (false, _) => Err(Cause::NoGoldenValues {
-            wanted: String::new(),
+    match known {
+        Some(true) => Ok(found),
+        Some(false) => Err(Cause::Unknown { found }),
+        None => Err(Cause::NoGoldenValues {
+            wanted: rim.unwrap_or_default(),
         }),
-    }
-}
-
-/// Names the RIM that would give the golden values.
-fn waiting(cause: Cause, rim: Option<String>) -> Cause {
-    match (cause, rim) {
-        (Cause::NoGoldenValues { .. }, Some(wanted)) => Cause::NoGoldenValues { wanted },
-        (cause, _) => cause,
     }
 }
 
@@ -316,11 +305,10 @@ fn compare(report: &Report<'_>, pair: &Pair, skipped: bool) -> (usize, Vec<Misma
         // A report with fewer blocks than golden values measured nothing there.
         let found = report.measurements.get(usize::from(index));
         let found = found.copied().unwrap_or([0; 48]);
-        let wanted: BTreeSet<Digest> = wanted.iter().map(|digest| digest.0).collect();
-        if !wanted.contains(&found) {
+        if !wanted.contains(&Hex(found)) {
             mismatches.push(Mismatch {
                 index,
-                wanted,
+                wanted: wanted.iter().map(|digest| digest.0).collect(),
                 found,
             });
         }

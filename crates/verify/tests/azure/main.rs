@@ -12,6 +12,9 @@ mod live;
 #[cfg(test)]
 mod mutation;
 #[cfg(test)]
+#[path = "../tdx/published.rs"]
+mod published;
+#[cfg(test)]
 mod scene;
 #[cfg(test)]
 mod shapes;

@@ -12,12 +12,14 @@ use cloister_test_pki::tdx::{Intel, Made, Part, Scene as Td, put};
 use cloister_test_pki::{Certificate, Extension, Key, Parameters};
 use cloister_verify::Verdict;
 use cloister_verify::azure::{Beside, Expected, QuoteFiles, Roots, appraise};
-use cloister_verify::collateral::{Der, Signed, TdxCollateral};
+use cloister_verify::collateral::TdxCollateral;
 use cloister_verify::policy::{Hex, PolicyFile};
 use cloister_verify::snp::{Root, Roots as AmdRoots};
 use cloister_verify::tdx::{INTEL, Roots as IntelRoots};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+
+use crate::published::collateral;
 
 /// 2026-11-22.
 pub(crate) const NOW: u64 = 1_795_305_600;
@@ -412,20 +414,6 @@ impl Scene {
             ..Beside::default()
         };
         self.judge_beside(&self.hcl(), &beside, &[])
-    }
-}
-
-fn collateral(made: &Made) -> TdxCollateral {
-    let signed = |(body, signature): &(String, [u8; 64])| Signed {
-        body: body.clone(),
-        signature: *signature,
-        issuer_chain: Some(made.issuer_chain.clone()),
-    };
-    TdxCollateral {
-        tcb_info: Some(signed(&made.tcb_info)),
-        qe_identity: Some(signed(&made.qe_identity)),
-        pck_crl: Some(Der(made.pck_crl.clone())),
-        root_crl: Some(Der(made.root_crl.clone())),
     }
 }
 

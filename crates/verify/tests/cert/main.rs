@@ -16,6 +16,9 @@ mod parsers;
 #[cfg(test)]
 mod privasys;
 #[cfg(test)]
+#[path = "../tdx/published.rs"]
+mod published;
+#[cfg(test)]
 mod td;
 #[cfg(test)]
 mod vectors;

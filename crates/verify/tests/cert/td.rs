@@ -10,8 +10,9 @@ use cloister_verify::verdict::{Conclusion, Outcome, Verdict};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::ccc::{claims, tagged};
-use crate::intel::{collateral, intel};
+use crate::intel::intel;
 use crate::leaf::{Made, NOW, fails, outcome, plain, spki_sha256};
+use crate::published::collateral;
 
 /// Where REPORTDATA stands in the body.
 const REPORT_DATA: usize = 520;

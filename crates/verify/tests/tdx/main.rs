@@ -19,6 +19,8 @@ mod mutation;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod published;
+#[cfg(test)]
 mod scene;
 #[cfg(test)]
 mod vectors;

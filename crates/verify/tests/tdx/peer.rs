@@ -7,7 +7,7 @@ use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::configs::RingConfig;
 use dcap_qvl::verify::QuoteVerifier;
 
-use crate::intel::collateral;
+use crate::published::collateral;
 use crate::scene::Scene;
 use crate::vectors::flat;
 

@@ -7,7 +7,8 @@ use cloister_verify::collateral::TdxCollateral;
 use cloister_verify::tdx::{Endorsed, Expected, Policy, Roots, appraise};
 use cloister_verify::x509::X509;
 
-use crate::intel::{collateral, intel};
+use crate::intel::intel;
+use crate::published::collateral;
 
 /// 2026-11-22.
 pub(crate) const NOW: u64 = 1_795_305_600;
