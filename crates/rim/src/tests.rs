@@ -1,5 +1,7 @@
 //! RIMs that NVIDIA signed, RIMs that the tests sign, and canonical forms against libxml2.
 
+mod content;
+mod edited;
 mod made;
 mod oracle;
 mod refusals;
