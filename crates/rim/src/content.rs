@@ -152,9 +152,7 @@ pub(crate) struct Tag {
 
 /// Reads the tag: every node of the document but those of its signature.
 pub(crate) fn read(document: &Document, signature: &Range<usize>) -> Result<Tag, ContentError> {
-    let outer = document
-        .element(0)
-        .filter(|found| swid(found, "SoftwareIdentity"));
+    let outer = document.element(0).filter(|_| document.is_tag());
     let outer = outer.ok_or_else(|| ContentError::NotSwid {
         found: document
             .element(0)

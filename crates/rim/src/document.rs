@@ -11,7 +11,7 @@ use xml::attribute::OwnedAttribute;
 use xml::common::{Position as _, XmlVersion};
 use xml::name::OwnedName;
 use xml::namespace::Namespace;
-use xml::reader::{EventReader, ParserConfig, XmlEvent};
+use xml::reader::{ErrorKind, EventReader, ParserConfig, XmlEvent};
 
 /// Longest file that is read, in bytes; RIMs have 18 to 26 thousand.
 pub const MAX_INPUT: usize = 256 << 10;
@@ -207,7 +207,7 @@ impl Document {
         loop {
             let event = reader.next().map_err(|error| DocumentError::Malformed {
                 at: error.position().into(),
-                reason: error.msg(),
+                reason: reason(error.kind()),
             })?;
             if event == XmlEvent::EndDocument {
                 return Ok(Self {
@@ -216,6 +216,12 @@ impl Document {
             }
             builder.take(event, reader.position().into())?;
         }
+    }
+
+    /// Whether it is a SWID tag, by the name of its outer element: nothing else of it is looked at.
+    pub fn is_tag(&self) -> bool {
+        let outer = self.element(0);
+        outer.is_some_and(|outer| outer.is(crate::content::NAMESPACE, "SoftwareIdentity"))
     }
 
     /// The element that starts at `index`.
@@ -253,6 +259,15 @@ impl Document {
             };
             Some((here, node))
         })
+    }
+}
+
+/// What the parser says, without the place.
+fn reason(kind: &ErrorKind) -> String {
+    match kind {
+        ErrorKind::Syntax(text) => text.to_string(),
+        ErrorKind::UnexpectedEof => "ends too early".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 
