@@ -10,7 +10,7 @@ use thiserror::Error;
 use xml::attribute::OwnedAttribute;
 use xml::common::{Position as _, XmlVersion};
 use xml::name::OwnedName;
-use xml::namespace::Namespace;
+use xml::namespace::{NS_XML_URI, NS_XMLNS_URI, Namespace};
 use xml::reader::{ErrorKind, EventReader, ParserConfig, XmlEvent};
 
 /// Longest file that is read, in bytes; RIMs have 18 to 26 thousand.
@@ -107,6 +107,8 @@ pub enum Feature {
     XmlAttribute,
     /// A namespace name that is no absolute URI: it has no canonical form.
     RelativeNamespace,
+    /// A namespace of XML itself under another prefix.
+    ReservedNamespace,
 }
 
 impl core::fmt::Display for Feature {
@@ -116,6 +118,7 @@ impl core::fmt::Display for Feature {
             Feature::ProcessingInstruction => "processing instruction",
             Feature::XmlAttribute => "attribute of the `xml` prefix",
             Feature::RelativeNamespace => "namespace name that is no absolute URI",
+            Feature::ReservedNamespace => "another prefix for a namespace of XML itself",
         })
     }
 }
@@ -384,16 +387,19 @@ fn declaration(version: XmlVersion, encoding: &str) -> Result<(), DocumentError>
     Err(DocumentError::Declaration { found })
 }
 
-/// What is bound beyond `xml` and `xmlns`, which always are.
+/// What is bound beyond `xml` and `xmlns`, which always are. Of a prefix that one tag binds twice, which is not allowed, the parser keeps
+/// the first without a word: what is hashed and what is read is the same all the same.
 fn scope(namespace: Namespace, at: Position) -> Result<Scope, DocumentError> {
     let mut scope = namespace.0;
     scope.retain(|prefix, uri| prefix != "xml" && prefix != "xmlns" && !uri.is_empty());
+    let refused = |feature| Err(DocumentError::Feature { feature, at });
+    let reserved = |uri: &String| [NS_XML_URI, NS_XMLNS_URI].contains(&uri.as_str());
+    if scope.values().any(reserved) {
+        return refused(Feature::ReservedNamespace);
+    }
     match scope.values().all(|uri| is_absolute(uri)) {
         true => Ok(scope),
-        false => Err(DocumentError::Feature {
-            feature: Feature::RelativeNamespace,
-            at,
-        }),
+        false => refused(Feature::RelativeNamespace),
     }
 }
 

@@ -334,7 +334,7 @@ impl Form<'_> {
         })
     }
 
-    /// Places come from the document itself; one that is none is an element without a form.
+    /// Places come from the document itself, so that there always is one.
     fn element(&self, index: usize) -> Result<&Element, SignatureError> {
         self.document.element(index).ok_or(SignatureError::Unsigned)
     }

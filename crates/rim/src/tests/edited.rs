@@ -6,7 +6,7 @@ use crate::document::{DocumentError, MAX_ELEMENTS, MAX_INPUT};
 use crate::verify;
 
 /// Reason, what is replaced in the finished file, and by what.
-const EDITS: [(&str, &str, &str); 34] = [
+const EDITS: [(&str, &str, &str); 35] = [
     ("digest", "Hash0=\"11", "Hash0=\"12"),
     ("digest", "index=\"63\"", "index=\"62\""),
     ("digest", "active=\"False\"", "active=\"True\""),
@@ -100,6 +100,11 @@ const EDITS: [(&str, &str, &str); 34] = [
         "<ns0:Payload xmlns:a=\"a\">",
     ),
     (
+        "reserved namespace",
+        "<ns0:Payload>",
+        "<ns0:Payload xmlns:a=\"http://www.w3.org/XML/1998/namespace\">",
+    ),
+    (
         "declaration",
         "<SoftwareIdentity",
         "<?xml version=\"1.1\"?><SoftwareIdentity",
@@ -123,7 +128,7 @@ fn an_edited_file_is_refused_with_its_reason() {
         assert_eq!(found.map(|rim| rim.tag_id), Err(wanted), "{from} -> {to}");
         refused += 1;
     }
-    assert_eq!(refused, 34);
+    assert_eq!(refused, 35);
 }
 
 /// A genuine signature that is moved, repeated or taken away, so that it covers something else than what would be read.

@@ -96,6 +96,54 @@ fn canonical_forms_are_those_of_libxml2() {
     }
 }
 
+/// What libxml2 refuses as not well-formed, or as against the rules of namespaces.
+const BROKEN: [&str; 34] = [
+    "",
+    " ",
+    "a",
+    "<a>",
+    "<a/><b/>",
+    "<a/>b",
+    "b<a/>",
+    "<a></b>",
+    "<a><b></a></b>",
+    "<a b='1' b='2'/>",
+    "<a xmlns:p='urn:p' xmlns:q='urn:p' p:b='1' q:b='2'/>",
+    "<p:a/>",
+    "<a p:b='1'/>",
+    "<a xmlns:p='urn:p'><b xmlns:p=''/></a>",
+    "<a xmlns:xml='urn:x'/>",
+    "<a xmlns:xmlns='urn:x'/>",
+    "<a xmlns:p='http://www.w3.org/XML/1998/namespace'/>",
+    "<a xmlns='http://www.w3.org/2000/xmlns/'/>",
+    "<a:b:c xmlns:a='urn:a'/>",
+    "<:a/>",
+    "<a b/>",
+    "<a b=1/>",
+    "<a b='1'c='2'/>",
+    "<a b='<'/>",
+    "<a b='&'/>",
+    "<a>&</a>",
+    "<a>&x;</a>",
+    "<a>&#0;</a>",
+    "<a>&#xD800;</a>",
+    "<a>\u{1}</a>",
+    "<a>]]></a>",
+    "<a><!-- -- --></a>",
+    "<1/>",
+    " <?xml version='1.0'?><a/>",
+];
+
+/// A prefix that is bound twice in one tag is the one exception (`document::scope`).
+#[test]
+fn what_libxml2_refuses_is_refused() {
+    let accepted: Vec<_> = BROKEN
+        .iter()
+        .filter(|text| Document::parse(text.as_bytes()).is_ok())
+        .collect();
+    assert_eq!(accepted, [] as [&&str; 0]);
+}
+
 /// Prefixes bound anew, undone and shared by names, attributes in any order, text of every kind.
 #[test]
 fn canonical_forms_of_made_up_documents_are_those_of_libxml2() {

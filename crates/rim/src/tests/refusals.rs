@@ -19,6 +19,7 @@ pub(crate) fn kind(error: &RimError) -> &'static str {
                 Feature::ProcessingInstruction => "processing instruction",
                 Feature::XmlAttribute => "xml attribute",
                 Feature::RelativeNamespace => "relative namespace",
+                Feature::ReservedNamespace => "reserved namespace",
             },
             DocumentError::TooMany { what, .. } => what,
         },
