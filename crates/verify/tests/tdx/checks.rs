@@ -10,6 +10,7 @@ use cloister_verify::verdict::{Conclusion, Mode, Outcome};
 use crate::cases::{ACCEPTED, REJECTED, long_path};
 use crate::coverage::Coverage;
 use crate::folder::failed;
+use crate::google::golden;
 use crate::scene::Scene;
 
 pub(crate) fn reference(registers: [u8; 4]) -> ReferenceValues {
@@ -148,7 +149,12 @@ fn every_check_accepts_and_rejects_behind_a_valid_signature() {
     for (name, scene, wanted) in others() {
         judge(name, &scene, &wanted);
     }
-    coverage.complete(|_| true, 37);
+    let mut endorsed = golden();
+    judge("an endorsed firmware", &endorsed.scene(), &[]);
+    endorsed.cl_spec = 0;
+    let wanted = ["firmware-endorsement", "mrtd"];
+    judge("of unknown sources", &endorsed.scene(), &wanted);
+    coverage.complete(|_| true, 38);
 }
 
 /// The part that is absent, and the check that waits for it by that name.

@@ -60,9 +60,9 @@ fn certificate(subject: &str, extensions: Vec<Extension>) -> Certificate {
 }
 
 /// What is signed, before it is.
-struct Golden {
+pub(crate) struct Golden {
     timestamp: u64,
-    cl_spec: u64,
+    pub(crate) cl_spec: u64,
     digest: Vec<u8>,
     mrtds: Vec<Vec<u8>>,
     tdx: bool,
@@ -73,7 +73,7 @@ struct Golden {
     behind: Vec<u8>,
 }
 
-fn golden() -> Golden {
+pub(crate) fn golden() -> Golden {
     let authority = vec![Extension::authority(Some(0)), Extension::key_usage(true)];
     let signing = vec![Extension::critical("2.5.29.15", vec![3, 2, 7, 0x80])];
     Golden {
@@ -136,7 +136,7 @@ impl Golden {
     }
 
     /// A TD whose firmware it may endorse, with an image that is pinned.
-    fn scene(&self) -> Scene {
+    pub(crate) fn scene(&self) -> Scene {
         let mut scene = Scene::v4();
         scene.mrtd = None;
         scene.reference = Some(reference([0x10, 0x11, 0x12, 0x13]));
