@@ -21,6 +21,7 @@ mod effects;
 mod erofs;
 mod fat;
 mod fetch;
+mod golden;
 mod gpt;
 mod guest;
 mod guest_binary;
@@ -91,6 +92,8 @@ enum Verb {
     Verify(Deferred<cmd::verify::Args>),
     /// Bring certificates, revocation lists and TCB data for evidence
     Collateral(Deferred<cmd::collateral::Args>),
+    /// Make golden values of a GPU from the manifests that NVIDIA signs
+    Gpu(Deferred<cmd::gpu::Args>),
     /// Say why two builds, images or reference values differ, down to the changed file and package
     Diff(Deferred<cmd::diff::Args>),
     /// Build twice in environments that differ, and compare with the committed measurements
@@ -129,6 +132,7 @@ fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Verb::Inspect(Deferred(args)) => cmd::inspect::run(args, &ctx),
         Verb::Verify(Deferred(args)) => cmd::verify::run(args, &ctx),
         Verb::Collateral(Deferred(args)) => cmd::collateral::run(&args, &ctx),
+        Verb::Gpu(Deferred(args)) => cmd::gpu::run(&args, &ctx),
         Verb::Diff(Deferred(args)) => cmd::diff::run(args, &ctx),
         Verb::Reproduce(Deferred(args)) => cmd::reproduce::run(args, &stocked(ctx)?),
         Verb::Boot(Deferred(args)) => cmd::boot::run(args, &ctx),
@@ -188,7 +192,7 @@ mod tests {
                 verbs += 1;
             }
         }
-        assert_eq!(verbs, 23);
+        assert_eq!(verbs, 24);
         Cli::command().debug_assert();
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::program::{command, repository, run};
 
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 12] = [
     "lock",
     "fetch",
     "build",
     "measure",
     "inspect",
     "verify",
+    "gpu",
     "diff",
     "reproduce",
     "boot",

@@ -18,6 +18,7 @@ pub(crate) mod connect;
 mod deferred;
 pub(crate) mod diff;
 pub(crate) mod fetch;
+pub(crate) mod gpu;
 pub(crate) mod inspect;
 pub(crate) mod lock;
 pub(crate) mod measure;

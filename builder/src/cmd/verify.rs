@@ -18,7 +18,7 @@ use cloister_measure::reference::ReferenceValues;
 use cloister_verify::Policy;
 use tokio::time::{Instant, sleep};
 
-pub(super) use evidence::{decoded, read};
+pub(super) use evidence::{At, decoded, read};
 pub(super) use snp::carried;
 
 use super::{CommandError, Context};

@@ -8,6 +8,7 @@ mod endorsement;
 mod evidence;
 mod image;
 mod report;
+mod rim;
 mod text;
 
 use std::fs::File;
@@ -43,7 +44,7 @@ type Reader = fn(&[u8]) -> Option<Report>;
 
 /// The kinds that are read whole, the most specific signatures first.
 fn whole(bytes: &[u8]) -> Option<Report> {
-    let readers: [Reader; 19] = [
+    let readers: [Reader; 20] = [
         image::kernel,
         image::pe,
         image::initrd,
@@ -56,6 +57,7 @@ fn whole(bytes: &[u8]) -> Option<Report> {
         attestation::snp_report,
         attestation::quote,
         endorsement::google,
+        rim::rim,
         text::toml,
         text::cmdline,
         evidence::certificate,

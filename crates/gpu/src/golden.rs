@@ -133,7 +133,7 @@ pub enum GoldenError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Rim {
-    /// Id at NVIDIA's service, as in `NV_GPU_DRIVER_GH100_580.159.03`.
+    /// `tagId` of the file.
     pub id: String,
     /// SHA-256 of the file.
     #[serde(with = "hexadecimal")]

@@ -18,7 +18,7 @@ const MAX_FILE: u64 = 16 << 20;
 
 /// When the evidence is judged.
 #[derive(Debug, clap::Args)]
-pub(super) struct At {
+pub(crate) struct At {
     /// Time of the appraisal, as in `2026-11-22T00:00:00Z`; certificates and collateral are held against it
     /// [default: now]
     #[arg(long, value_name = "RFC3339", value_parser = instant)]
@@ -27,7 +27,7 @@ pub(super) struct At {
 
 impl At {
     /// Seconds since the Unix epoch.
-    pub(super) fn seconds(&self) -> u64 {
+    pub(crate) fn seconds(&self) -> u64 {
         self.at.unwrap_or_else(now)
     }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::evidence::{At, conclude, read};
 use super::snp::bytes;
+use crate::cmd::gpu::of_rims;
 use crate::cmd::{CommandError, Context};
 
 /// Hold the attestation report of an H100 against NVIDIA's device root and golden values
@@ -32,13 +33,19 @@ pub(crate) struct Args {
     /// Golden values, canonical JSON; without them the verdict is `collateral-missing` at best
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
+    /// RIMs of drivers and of VBIOSes, to be verified at the same time and to make the golden values of
+    #[arg(long = "rim", num_args = 1.., value_name = "FILE", conflicts_with = "golden")]
+    rims: Vec<PathBuf>,
     #[command(flatten)]
     at: At,
 }
 
-/// Runs the verb: 0 accepted, 1 rejected, 3 golden values missing.
+/// Runs the verb: 0 accepted, 1 rejected or a RIM refused, 3 golden values missing.
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
-    let golden = args.golden.as_deref().map(golden).transpose()?;
+    let golden = match args.rims.as_slice() {
+        [] => args.golden.as_deref().map(golden).transpose()?,
+        rims => Some(of_rims(rims, args.at.seconds())?),
+    };
     let (report, chain) = evidence(args)?;
     let expected = Expected {
         nonce: &args.nonce,

@@ -1,0 +1,147 @@
+//! Golden values of GPUs out of RIMs that were verified: every driver with every VBIOS.
+//!
+//! The form is `cloister_gpu::golden`; what a RIM must be before anything of it is used is `cloister_rim`'s business.
+
+use cloister_gpu::golden::{
+    GoldenError, GoldenValues, MODEL, Pair, Rim as Origin, RimValues, Side,
+};
+use cloister_rim::{Kind, Rim};
+use thiserror::Error;
+
+/// Why RIMs, all of them verified, give no golden values.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum RimsError {
+    /// Of another chip.
+    #[error("RIM of version {version} is of `{found}`, wanted `{MODEL}`")]
+    Chip {
+        /// The version it is of.
+        version: String,
+        /// The chip.
+        found: String,
+    },
+    /// Golden values are of a driver with a VBIOS.
+    #[error("no {0} among the files: golden values are of a driver with a VBIOS")]
+    Missing(Side),
+    /// They do not go together.
+    #[error(transparent)]
+    Golden(#[from] GoldenError),
+}
+
+/// Pairs every driver with every VBIOS.
+pub(crate) fn golden_values<'r>(
+    rims: impl IntoIterator<Item = &'r Rim>,
+) -> Result<GoldenValues, RimsError> {
+    let (mut drivers, mut vbioses) = (Vec::new(), Vec::new());
+    for rim in rims {
+        if rim.product != MODEL {
+            return Err(RimsError::Chip {
+                version: rim.version.clone(),
+                found: rim.product.clone(),
+            });
+        }
+        match rim.kind {
+            Kind::Driver => drivers.push(values(rim)),
+            Kind::Vbios => vbioses.push(values(rim)),
+        }
+    }
+    for (side, rims) in [(Side::Driver, &drivers), (Side::Vbios, &vbioses)] {
+        if rims.is_empty() {
+            return Err(RimsError::Missing(side));
+        }
+    }
+    let pairs = drivers.iter().flat_map(|driver| {
+        let pair = move |vbios| Pair::new(driver, vbios);
+        vbioses.iter().map(pair)
+    });
+    let pairs: Vec<Pair> = pairs.collect::<Result<_, _>>()?;
+    Ok(GoldenValues::new(pairs)?)
+}
+
+fn values(rim: &Rim) -> RimValues {
+    RimValues {
+        version: rim.version.clone(),
+        rim: Origin {
+            id: rim.tag_id.clone(),
+            sha256: rim.sha256,
+            checked_at: rim.checked_at,
+            valid_until: rim.valid_until,
+        },
+        values: rim.values.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn rim(kind: Kind, version: &str, product: &str) -> Rim {
+        let indices: Vec<u8> = match kind {
+            Kind::Driver => core::iter::once(7).chain(21..=40).collect(),
+            Kind::Vbios => (0..=6).chain(8..=12).collect(),
+        };
+        let values: BTreeMap<_, _> = indices.into_iter().map(|i| (i, vec![[i; 48]])).collect();
+        Rim {
+            tag_id: format!("tag of {version}"),
+            product: product.to_owned(),
+            version: version.to_owned(),
+            kind,
+            entries: 64,
+            values,
+            sha256: [1; 32],
+            checked_at: 5,
+            valid_from: 4,
+            valid_until: 6,
+        }
+    }
+
+    #[test]
+    fn every_driver_goes_with_every_vbios() {
+        let rims = [
+            rim(Kind::Vbios, "96.00.9F.00.01", MODEL),
+            rim(Kind::Driver, "580.159.03", MODEL),
+            rim(Kind::Vbios, "96.00.74.00.20", MODEL),
+            rim(Kind::Driver, "550.90.07", MODEL),
+        ];
+        let golden = golden_values(&rims).unwrap();
+        let pairs: Vec<_> = golden
+            .pairs()
+            .iter()
+            .map(|p| (p.driver(), p.vbios()))
+            .collect();
+        let wanted = [
+            ("550.90.07", "96.00.74.00.20"),
+            ("550.90.07", "96.00.9f.00.01"),
+            ("580.159.03", "96.00.74.00.20"),
+            ("580.159.03", "96.00.9f.00.01"),
+        ];
+        assert_eq!(pairs, wanted);
+        let [driver, vbios] = golden.pairs()[0].rims();
+        assert_eq!(driver.id, "tag of 550.90.07");
+        assert_eq!(
+            (vbios.sha256, vbios.checked_at, vbios.valid_until),
+            ([1; 32], 5, 6)
+        );
+        assert_eq!(golden.pairs()[0].values().len(), 33);
+    }
+
+    #[test]
+    fn rims_that_make_no_pair_are_refused() {
+        let driver = rim(Kind::Driver, "580.159.03", MODEL);
+        let vbios = rim(Kind::Vbios, "96.00.9F.00.01", MODEL);
+        let switch = rim(Kind::Vbios, "96.10.55.00.01", "LS10");
+        let missing = |side| Err(RimsError::Missing(side));
+        assert_eq!(golden_values([&driver]), missing(Side::Vbios));
+        assert_eq!(golden_values([&vbios]), missing(Side::Driver));
+        let (version, found) = (switch.version.clone(), "LS10".to_owned());
+        let chip = Err(RimsError::Chip { version, found });
+        assert_eq!(golden_values([&driver, &switch]), chip);
+        let twice = GoldenError::Twice {
+            driver: "580.159.03".to_owned(),
+            vbios: "96.00.9f.00.01".to_owned(),
+        };
+        let twice = Err(RimsError::Golden(twice));
+        assert_eq!(golden_values([&driver, &vbios, &vbios]), twice);
+    }
+}
