@@ -85,6 +85,7 @@ pub(crate) fn configuration(
                 .checked_mul(1 << 20)
                 .ok_or(GuestError::Memory(workload.memory_max_mib))?,
         },
+        canary: None,
     }
     .encode();
     GuestConfiguration::parse(&encoded)?;

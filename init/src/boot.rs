@@ -255,7 +255,7 @@ fn root(up: NetworkUp) -> Outcome<RootVerified> {
 }
 
 fn check_gpu(root: RootVerified) -> Outcome<GpuChecked> {
-    let policy = root.begun.configured.guest.gpu;
+    let policy = &root.begun.configured.guest.gpu;
     let devices = gpu::check(Path::new("/sys"), policy).map_err(Stage::Gpu.failed())?;
     Ok(GpuChecked { root, devices })
 }
@@ -271,7 +271,7 @@ fn attest(checked: GpuChecked) -> Outcome<Attested> {
         signals,
     } = begun;
     let tee = tee::detect().map_err(Stage::Attest.failed())?;
-    let word = gpu::word(configured.guest.gpu);
+    let word = configured.guest.gpu.word();
     let attester =
         Attester::new(tee, &configured.bytes, word, devices).map_err(Stage::Attest.failed())?;
     let mut supervisor = Supervisor::new(attester, serve, uevents, signals);

@@ -29,7 +29,7 @@ pub enum GpuError {
 ///
 /// # Errors
 /// [`GpuError`].
-pub fn check(sys: &Path, policy: GpuPolicy) -> Result<Devices, GpuError> {
+pub fn check(sys: &Path, policy: &GpuPolicy) -> Result<Devices, GpuError> {
     match policy {
         GpuPolicy::None => {
             let devices = sys.join("bus/pci/devices");
@@ -41,14 +41,7 @@ pub fn check(sys: &Path, policy: GpuPolicy) -> Result<Devices, GpuError> {
             }
             Ok(Devices::None)
         }
-    }
-}
-
-/// The word for the `gpu` event of the log.
-#[must_use]
-pub fn word(policy: GpuPolicy) -> &'static str {
-    match policy {
-        GpuPolicy::None => "none",
+        GpuPolicy::H100 { .. } => Err(GpuError::Unexpected("h100".to_owned())),
     }
 }
 
@@ -64,11 +57,11 @@ mod tests {
             std::fs::create_dir_all(&path).unwrap();
             std::fs::write(path.join("vendor"), vendor).unwrap();
         };
-        assert_eq!(check(sys.path(), GpuPolicy::None).unwrap(), Devices::None);
+        assert_eq!(check(sys.path(), &GpuPolicy::None).unwrap(), Devices::None);
         device("0000:00:01.0", "0x1af4\n");
-        assert_eq!(check(sys.path(), GpuPolicy::None).unwrap(), Devices::None);
+        assert_eq!(check(sys.path(), &GpuPolicy::None).unwrap(), Devices::None);
         device("0000:00:02.0", "0x10de\n");
-        let error = check(sys.path(), GpuPolicy::None).unwrap_err().to_string();
+        let error = check(sys.path(), &GpuPolicy::None).unwrap_err().to_string();
         assert_eq!(
             error,
             "the configuration says `gpu none`, but PCI device 0000:00:02.0 is NVIDIA's"

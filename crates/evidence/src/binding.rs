@@ -20,6 +20,7 @@ pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-cloister-ra-1";
 pub const MAX_LEAF_VALIDITY: u64 = 24 * 60 * 60;
 
 const LABEL: &str = "cloister-ra/1";
+const GPU_LABEL: &str = "cloister-ra/1 gpu";
 const MODE_LEAF: [u8; 1] = [1];
 const MODE_SESSION: [u8; 1] = [2];
 
@@ -117,10 +118,7 @@ pub fn binding(mode: &Mode, spki_sha256: &[u8; 32], devices: &[u8], log: &[u8]) 
             not_before,
             not_after,
         } => {
-            let mut freshness = [0; 16];
-            let (low, high) = freshness.split_at_mut(8);
-            low.copy_from_slice(&not_before.to_be_bytes());
-            high.copy_from_slice(&not_after.to_be_bytes());
+            let freshness = leaf_freshness(*not_before, *not_after);
             frame
                 .array(&MODE_LEAF)
                 .array(spki_sha256)
@@ -136,4 +134,24 @@ pub fn binding(mode: &Mode, spki_sha256: &[u8; 32], devices: &[u8], log: &[u8]) 
     let devices: [u8; 32] = Sha256::digest(devices).into();
     let log: [u8; 32] = Sha256::digest(log).into();
     Binding(frame.array(&devices).array(&log).finish())
+}
+
+/// The nonce that a GPU is asked with: its report is of the leaf whose key and dates these are.
+///
+/// Spec: `docs/evidence-format.md`, section 8. SHA-256 over the label `cloister-ra/1 gpu` and mode (leaf), SHA-256 of the
+/// leaf's SubjectPublicKeyInfo and freshness, framed as in [`binding`].
+pub fn gpu_nonce(spki_sha256: &[u8; 32], not_before: u64, not_after: u64) -> [u8; 32] {
+    Frame::<Sha256>::new(GPU_LABEL)
+        .array(&MODE_LEAF)
+        .array(spki_sha256)
+        .array(&leaf_freshness(not_before, not_after))
+        .finish()
+}
+
+fn leaf_freshness(not_before: u64, not_after: u64) -> [u8; 16] {
+    let mut freshness = [0; 16];
+    let (low, high) = freshness.split_at_mut(8);
+    low.copy_from_slice(&not_before.to_be_bytes());
+    high.copy_from_slice(&not_after.to_be_bytes());
+    freshness
 }

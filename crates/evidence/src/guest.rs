@@ -18,6 +18,9 @@ pub use command_line::{CommandLine, CommandLineError, is_kernel_word};
 /// Path of the encoded [`GuestConfiguration`] inside the initrd.
 pub const GUEST_CONFIGURATION_PATH: &str = "/cloister/guest.conf";
 
+/// Path of the golden values of [`GpuPolicy::H100`] inside the initrd: canonical JSON.
+pub const GOLDEN_VALUES_PATH: &str = "/cloister/gpu-golden.json";
+
 /// User and group of `serve`; the workload may have neither.
 pub const SERVE_ID: u32 = 65533;
 
@@ -38,6 +41,8 @@ pub struct GuestConfiguration {
     pub gpu: GpuPolicy,
     /// The program that answers requests.
     pub workload: Workload,
+    /// A question whose answer is known, asked before the guest is ready; with a GPU there must be one.
+    pub canary: Option<Canary>,
 }
 
 /// Source of the guest's IPv4 address.
@@ -72,6 +77,35 @@ pub struct RootPartitions {
 pub enum GpuPolicy {
     /// None; PID 1 refuses to go on when it sees one.
     None,
+    /// Exactly one H100 in confidential mode.
+    H100 {
+        /// SHA-256 of the golden values at [`GOLDEN_VALUES_PATH`].
+        golden_sha256: [u8; 32],
+    },
+}
+
+impl GpuPolicy {
+    /// The word for the `gpu` event of the log: it stands there only where the hardware was found to be so.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::H100 { .. } => "h100",
+        }
+    }
+}
+
+/// A question whose answer is known: a GPU that computes wrongly, as in confidential mode some software makes it do, gives another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canary {
+    /// Path that is asked with POST, absolute.
+    pub path: String,
+    /// JSON that is sent.
+    pub body: String,
+    /// What the text of the first choice begins with, not empty.
+    pub answer: String,
+    /// Seconds for the right answer to come, not 0: until then the model may still be loading.
+    pub seconds: u32,
 }
 
 /// The program that answers requests, started from the verity root.
@@ -148,6 +182,9 @@ impl GuestConfiguration {
         line("listen", &self.listen.to_string());
         match self.gpu {
             GpuPolicy::None => line("gpu", "none"),
+            GpuPolicy::H100 { golden_sha256 } => {
+                line("gpu", &format!("h100 {}", hex::encode(golden_sha256)));
+            }
         }
         let workload = &self.workload;
         line(
@@ -166,6 +203,12 @@ impl GuestConfiguration {
         }
         line("workload-socket", &percent_encode(&workload.socket));
         line("workload-memory-max", &workload.memory_max.to_string());
+        if let Some(canary) = &self.canary {
+            line("canary-path", &percent_encode(&canary.path));
+            line("canary-body", &percent_encode(&canary.body));
+            line("canary-answer", &percent_encode(&canary.answer));
+            line("canary-seconds", &canary.seconds.to_string());
+        }
         out.into_bytes()
     }
 
@@ -199,11 +242,13 @@ impl GuestConfiguration {
             listen: lines.one("listen", "`listen PORT`", |v| {
                 v.parse().ok().filter(|p| *p != 0)
             })?,
-            gpu: lines.one("gpu", "`gpu none`", |v| {
-                (v == "none").then_some(GpuPolicy::None)
-            })?,
+            gpu: lines.one("gpu", "`gpu none` or `gpu h100 SHA256`", gpu)?,
             workload: workload(&mut lines)?,
+            canary: canary(&mut lines)?,
         };
+        if parsed.gpu != GpuPolicy::None && parsed.canary.is_none() {
+            return Err(lines.refuse("`canary-path /PATH`, as there is a GPU"));
+        }
         lines.end()?;
         if parsed.encode() == bytes {
             Ok(parsed)
@@ -307,6 +352,34 @@ fn workload(lines: &mut Lines<'_>) -> Result<Workload, GuestConfigurationError> 
             v.parse().ok()
         })?,
     })
+}
+
+/// The four lines of a canary, or none of them.
+fn canary(lines: &mut Lines<'_>) -> Result<Option<Canary>, GuestConfigurationError> {
+    if lines.value("canary-path").is_none() {
+        return Ok(None);
+    }
+    let text = |v: &str| percent_decode(v).filter(|text| !text.is_empty());
+    Ok(Some(Canary {
+        path: lines.one("canary-path", "`canary-path /PATH`", |v| {
+            let plain = |path: &String| path.starts_with('/') && path.bytes().all(is_plain);
+            percent_decode(v).filter(plain)
+        })?,
+        body: lines.one("canary-body", "`canary-body JSON`", text)?,
+        answer: lines.one("canary-answer", "`canary-answer TEXT`", text)?,
+        seconds: lines.one("canary-seconds", "`canary-seconds NUMBER`, not 0", |v| {
+            v.parse().ok().filter(|seconds| *seconds != 0)
+        })?,
+    }))
+}
+
+fn gpu(value: &str) -> Option<GpuPolicy> {
+    if value == "none" {
+        return Some(GpuPolicy::None);
+    }
+    let mut golden_sha256 = [0; 32];
+    hex::decode_to_slice(value.strip_prefix("h100 ")?, &mut golden_sha256).ok()?;
+    Some(GpuPolicy::H100 { golden_sha256 })
 }
 
 fn recipe_name(value: &str) -> Option<String> {

@@ -5,9 +5,9 @@ mod vectors {
     use std::collections::BTreeMap;
 
     use cloister_evidence::batch::{Batch, BatchError, BatchProof, MAX_LEAVES};
-    use cloister_evidence::binding::{Binding, Mode, binding};
+    use cloister_evidence::binding::{Binding, Mode, binding, gpu_nonce};
     use cloister_evidence::bundle::{self, Bundle, CpuKind, CpuSection, LeafExtension};
-    use cloister_evidence::devices::Devices;
+    use cloister_evidence::devices::{Devices, GpuEvidence};
     use cloister_evidence::log::{EventLog, boot_events, predict_pcr15};
     use cloister_evidence::tpm::{PcrBank, TpmEvidence};
 
@@ -91,6 +91,24 @@ mod vectors {
         let qualifying = leaf.report_data().qualifying_data();
         assert_eq!(qualifying[..], golden["leaf-qualifying-data"]);
         assert_eq!(session(0).as_bytes()[..], golden["session-binding-0"]);
+    }
+
+    #[test]
+    fn gpu_nonce_and_evidence_equal_the_golden_values() {
+        let golden = golden();
+        let nonce = gpu_nonce(&SPKI, 1_800_000_000, 1_800_086_400);
+        assert_eq!(nonce[..], golden["gpu-nonce"]);
+        let evidence = GpuEvidence {
+            report: b"report".to_vec(),
+            chain: b"chain".to_vec(),
+        };
+        assert_eq!(Devices::H100(evidence).encode(), golden["devices-h100"]);
+        let others = [
+            gpu_nonce(&[9; 32], 1_800_000_000, 1_800_086_400),
+            gpu_nonce(&SPKI, 1_800_000_001, 1_800_086_400),
+            gpu_nonce(&SPKI, 1_800_000_000, 1_800_086_401),
+        ];
+        assert!(!others.contains(&nonce));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use cloister_evidence::guest::{GpuPolicy, GuestConfiguration};
+use cloister_evidence::guest::GuestConfiguration;
 use cloister_evidence::log::boot_events;
 use cloister_measure::Bank;
 use cloister_measure::pcr::Extension;
@@ -22,9 +22,7 @@ const UNPACKED_LIMIT: u64 = 1 << 30;
 pub(super) fn pcr15(compressed: &[u8], bank: Bank) -> Option<Extension> {
     let archive = zstd::Decoder::new(compressed).ok()?;
     let bytes = initrd::find(archive.take(UNPACKED_LIMIT), CONFIGURATION)?;
-    let gpu = match GuestConfiguration::parse(&bytes).ok()?.gpu {
-        GpuPolicy::None => "none",
-    };
+    let gpu = GuestConfiguration::parse(&bytes).ok()?.gpu.word();
     let mut pcr = Extension::new(Register::Pcr(15), bank);
     for event in boot_events(&bytes, gpu, MODEL).ok()? {
         pcr.measure(&event.framed(), event.name(), "guest configuration");

@@ -23,6 +23,7 @@ fn demo() -> GuestConfiguration {
             socket: "http.sock".into(),
             memory_max: 0,
         },
+        canary: None,
     }
 }
 
@@ -46,6 +47,89 @@ workload-memory-max 0
 fn encode_writes_the_documented_lines() {
     assert_eq!(String::from_utf8(demo().encode()).unwrap(), DEMO);
     assert_eq!(GuestConfiguration::parse(DEMO.as_bytes()), Ok(demo()));
+}
+
+fn with_gpu() -> GuestConfiguration {
+    GuestConfiguration {
+        gpu: GpuPolicy::H100 {
+            golden_sha256: [0xab; 32],
+        },
+        canary: Some(Canary {
+            path: "/v1/completions".into(),
+            body: r#"{"prompt":"a"}"#.into(),
+            answer: " b".into(),
+            seconds: 600,
+        }),
+        ..demo()
+    }
+}
+
+#[test]
+fn encode_writes_a_gpu_with_its_canary() {
+    let text = String::from_utf8(with_gpu().encode()).unwrap();
+    let canary = "canary-path /v1/completions
+canary-body %7B%22prompt%22:%22a%22%7D
+canary-answer %20b
+canary-seconds 600
+";
+    let wanted = DEMO.replace("gpu none", &format!("gpu h100 {}", "ab".repeat(32))) + canary;
+    assert_eq!(text, wanted);
+    assert_eq!(GuestConfiguration::parse(text.as_bytes()), Ok(with_gpu()));
+    let without_gpu = text.replace(&format!("h100 {}", "ab".repeat(32)), "none");
+    assert!(GuestConfiguration::parse(without_gpu.as_bytes()).is_ok());
+}
+
+#[test]
+fn parse_names_what_is_wrong_with_a_gpu_or_canary() {
+    let text = String::from_utf8(with_gpu().encode()).unwrap();
+    let without = text.split("canary").next().unwrap().to_owned();
+    let digest = "ab".repeat(32);
+    let cases = [
+        (without, 17, "`canary-path /PATH`, as there is a GPU"),
+        (
+            text.replace(&digest, &"ab".repeat(31)),
+            7,
+            "`gpu none` or `gpu h100 SHA256`",
+        ),
+        (
+            text.replace("canary-path /", "canary-path "),
+            17,
+            "`canary-path /PATH`",
+        ),
+        (
+            text.replace("path /v1/", "path /v1%20/"),
+            17,
+            "`canary-path /PATH`",
+        ),
+        (
+            text.replace("canary-answer %20b", "canary-answer "),
+            19,
+            "`canary-answer TEXT`",
+        ),
+        (
+            text.replace("seconds 600", "seconds 0"),
+            20,
+            "`canary-seconds NUMBER`, not 0",
+        ),
+        (
+            text.replace("canary-seconds 600\n", ""),
+            20,
+            "`canary-seconds NUMBER`, not 0",
+        ),
+    ];
+    for (text, line, wanted) in cases {
+        let found = GuestConfiguration::parse(text.as_bytes());
+        let Err(GuestConfigurationError::Line {
+            line: l, wanted: w, ..
+        }) = found
+        else {
+            panic!("{wanted}: {found:?}")
+        };
+        assert_eq!((l, w), (line, wanted));
+    }
+    let upper = text.replace(&digest, &digest.to_uppercase());
+    let found = GuestConfiguration::parse(upper.as_bytes());
+    assert_eq!(found, Err(GuestConfigurationError::NotCanonical));
 }
 
 #[test]
@@ -83,7 +167,7 @@ fn parse_names_the_line_and_what_it_wanted() {
             "`root DATA HASH BLOCKS`",
         ),
         ("listen 443", "listen 0", 6, "`listen PORT`"),
-        ("gpu none", "gpu any", 7, "`gpu none`"),
+        ("gpu none", "gpu any", 7, "`gpu none` or `gpu h100 SHA256`"),
         (
             "user 1000",
             "user 0",
