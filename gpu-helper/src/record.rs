@@ -98,7 +98,7 @@ pub struct Evidence {
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Name of the call, or path of the library.
+    /// Name of the call, path of the library, or the step of the start.
     pub call: String,
     /// How it failed.
     pub cause: Cause,
@@ -107,6 +107,8 @@ pub struct Failure {
 /// How a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
+    /// The helper's process could not be confined or executed; PID 1's own code says so.
+    Start,
     /// The library cannot be loaded.
     Library,
     /// The library has no such function.
@@ -278,6 +280,7 @@ impl Probe {
 impl Cause {
     fn numbers(self) -> (u32, u32) {
         match self {
+            Self::Start => (7, 0),
             Self::Library => (1, 0),
             Self::Symbol => (2, 0),
             Self::Code(code) => (3, code),
@@ -295,6 +298,7 @@ impl Cause {
             (4, size) => Ok(Self::Size(size)),
             (5, count) => Ok(Self::Count(count)),
             (6, 0) => Ok(Self::Text),
+            (7, 0) => Ok(Self::Start),
             _ => Err(RECORD),
         }
     }
@@ -394,7 +398,7 @@ mod tests {
                 after: 1,
             },
         ];
-        let causes = [Cause::Library, Cause::Symbol, Cause::Text];
+        let causes = [Cause::Start, Cause::Library, Cause::Symbol, Cause::Text];
         records.extend(causes.map(failed));
         let causes = [Cause::Code(999), Cause::Size(u32::MAX), Cause::Count(2)];
         records.extend(causes.map(failed));

@@ -8,22 +8,25 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use cloister_evidence::devices::Devices;
 use nix::sys::signalfd::SignalFd;
 
-use crate::attest::Attester;
+use crate::attest::{AttestError, Attester};
 use crate::config::{self, Configured};
 use crate::console::Console;
+use crate::gpu::{self, Gpu};
 use crate::spawn::{self, Serve};
 use crate::supervise::{Event, SuperviseError, Supervisor, child_signals};
 use crate::verity::{self, Verity};
-use crate::{block, clock, gpu, modules, mount, network, settings, tee, uevent};
+use crate::{block, clock, modules, mount, network, settings, tee, uevent};
 
 /// Seconds for `serve` to ask for its first evidence, and to answer on its port.
 const SERVE_SECONDS: u64 = 60;
 
 /// Seconds until the workload's program is executed.
 const START_SECONDS: u64 = 60;
+
+/// Seconds that PID 1 waits for the canary beyond its limit.
+const CANARY_GRACE_SECONDS: u64 = 10;
 
 /// The stages, by the names on the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub enum Stage {
     Network,
     /// Verified root.
     Root,
-    /// GPU policy.
+    /// The GPU: its mode at first, its evidence with that of the first leaf.
     Gpu,
     /// Event log and first evidence.
     Attest,
@@ -46,6 +49,8 @@ pub enum Stage {
     Serve,
     /// The program that answers.
     Workload,
+    /// The question whose answer is known.
+    Canary,
     /// Everything after.
     Supervise,
 }
@@ -62,6 +67,7 @@ impl fmt::Display for Stage {
             Self::Attest => "attest",
             Self::Serve => "serve",
             Self::Workload => "workload",
+            Self::Canary => "canary",
             Self::Supervise => "supervise",
         })
     }
@@ -95,8 +101,10 @@ impl From<SuperviseError> for BootError {
             SuperviseError::Serve(_) | SuperviseError::Channel(_) => Stage::Serve,
             SuperviseError::Workload(_) => Stage::Workload,
             SuperviseError::Corrupt(_) => Stage::Root,
+            SuperviseError::Attest(AttestError::Gpu(_)) => Stage::Gpu,
             SuperviseError::Attest(_) => Stage::Attest,
             SuperviseError::Late(Event::Started, _) => Stage::Workload,
+            SuperviseError::Late(Event::Healthy, _) => Stage::Canary,
             SuperviseError::Late(..) => Stage::Serve,
             SuperviseError::System { .. } => Stage::Supervise,
         };
@@ -132,7 +140,7 @@ struct RootVerified {
 /// The hardware is what the configuration says.
 struct GpuChecked {
     root: RootVerified,
-    devices: Devices,
+    gpu: Gpu,
 }
 
 /// `serve` has evidence for its first leaf.
@@ -165,6 +173,7 @@ pub fn run(console: &mut Console) -> Outcome<Infallible> {
     let root = timed(console, Stage::Root, root)?;
     let checked = check_gpu(root);
     let checked = timed(console, Stage::Gpu, checked)?;
+    console.line(&format!("gpu: {}", checked.gpu));
     let attested = attest(checked);
     let attested = timed(console, Stage::Attest, attested)?;
     let serving = serve(attested);
@@ -173,8 +182,15 @@ pub fn run(console: &mut Console) -> Outcome<Infallible> {
         "serving on port {}",
         serving.0.configured.guest.listen
     ));
+    let canary = serving.0.configured.guest.canary.clone();
     let supervisor = workload(serving);
     let mut supervisor = timed(console, Stage::Workload, supervisor)?;
+    if let Some(canary) = canary {
+        // `serve` has the limit; this one is for a `serve` that keeps none.
+        let seconds = u64::from(canary.seconds).saturating_add(CANARY_GRACE_SECONDS);
+        let answered = supervisor.wait_for(Event::Healthy, seconds);
+        timed(console, Stage::Canary, answered.map_err(BootError::from))?;
+    }
     Ok(supervisor.run()?)
 }
 
@@ -255,15 +271,14 @@ fn root(up: NetworkUp) -> Outcome<RootVerified> {
 }
 
 fn check_gpu(root: RootVerified) -> Outcome<GpuChecked> {
-    let policy = &root.begun.configured.guest.gpu;
-    let devices = gpu::check(Path::new("/sys"), policy).map_err(Stage::Gpu.failed())?;
-    Ok(GpuChecked { root, devices })
+    let gpu = gpu::check(&root.begun.configured.guest.gpu).map_err(Stage::Gpu.failed())?;
+    Ok(GpuChecked { root, gpu })
 }
 
 fn attest(checked: GpuChecked) -> Outcome<Attested> {
     let GpuChecked {
         root: RootVerified { begun, uevents },
-        devices,
+        gpu,
     } = checked;
     let Begun {
         configured,
@@ -272,8 +287,8 @@ fn attest(checked: GpuChecked) -> Outcome<Attested> {
     } = begun;
     let tee = tee::detect().map_err(Stage::Attest.failed())?;
     let word = configured.guest.gpu.word();
-    let attester =
-        Attester::new(tee, &configured.bytes, word, devices).map_err(Stage::Attest.failed())?;
+    let attester = Attester::new(tee, configured.bytes.clone(), word, gpu)
+        .map_err(|error| BootError::from(SuperviseError::Attest(error)))?;
     let mut supervisor = Supervisor::new(attester, serve, uevents, signals);
     supervisor.wait_for(Event::Attested, SERVE_SECONDS)?;
     Ok(Attested {

@@ -11,6 +11,7 @@
 use std::io::{Read, Write};
 
 use cloister_evidence::bundle::{CpuKind, CpuSection};
+use cloister_evidence::guest::Canary;
 use minicbor::{Decoder, Encoder};
 
 /// Longest frame body in bytes: a bundle is at most this long too.
@@ -47,6 +48,8 @@ pub struct Configuration {
     pub workload_socket: String,
     /// Common name of the leaf certificate: the recipe's name. Nobody checks it.
     pub subject: String,
+    /// What to ask the workload before any client's request reaches it.
+    pub canary: Option<Canary>,
 }
 
 /// From `serve` to PID 1.
@@ -71,6 +74,8 @@ pub enum Request {
     },
     /// The listener answers from now on. No reply.
     Listening,
+    /// The workload answered its canary; requests reach it from now on. No reply.
+    Healthy,
     /// `serve` is about to exit, and why, in at most 256 bytes. No reply.
     Failed {
         /// One line; printed escaped.
@@ -96,6 +101,7 @@ impl std::fmt::Debug for Request {
                 .field("count", &entries.len())
                 .finish_non_exhaustive(),
             Self::Listening => f.write_str("Listening"),
+            Self::Healthy => f.write_str("Healthy"),
             Self::Failed { reason } => f.debug_struct("Failed").field("reason", reason).finish(),
         }
     }
@@ -185,14 +191,18 @@ fn cpu_number(kind: CpuKind) -> u8 {
 }
 
 impl Configuration {
-    /// `[workload socket, subject]`.
+    /// `[workload socket, subject]`, with a canary `[workload socket, subject, path, body, answer, seconds]`.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         encoded(|e| {
-            e.array(2)?
+            e.array(if self.canary.is_some() { 6 } else { 2 })?
                 .str(&self.workload_socket)?
-                .str(&self.subject)?
-                .ok()
+                .str(&self.subject)?;
+            if let Some(canary) = &self.canary {
+                e.str(&canary.path)?.str(&canary.body)?;
+                e.str(&canary.answer)?.u32(canary.seconds)?;
+            }
+            e.ok()
         })
     }
 
@@ -202,10 +212,20 @@ impl Configuration {
     /// [`ChannelError::Malformed`].
     pub fn decode(body: &[u8]) -> Result<Self, ChannelError> {
         let read = |d: &mut Decoder<'_>| {
-            d.array()?;
+            let items = d.array()?;
+            let (workload_socket, subject) = (d.str()?.to_owned(), d.str()?.to_owned());
+            let canary = |d: &mut Decoder<'_>| -> Result<Canary, DecodeError> {
+                Ok(Canary {
+                    path: d.str()?.to_owned(),
+                    body: d.str()?.to_owned(),
+                    answer: d.str()?.to_owned(),
+                    seconds: d.u32()?,
+                })
+            };
             Ok(Self {
-                workload_socket: d.str()?.to_owned(),
-                subject: d.str()?.to_owned(),
+                workload_socket,
+                subject,
+                canary: (items == Some(6)).then(|| canary(d)).transpose()?,
             })
         };
         decoded("configuration", body, read, Self::encode)
@@ -213,7 +233,7 @@ impl Configuration {
 }
 
 impl Request {
-    /// `[1, spki, notBefore, notAfter]`, `[2, spki, [nonce, exporter]...]`, `[3]`, `[4, reason]`.
+    /// `[1, spki, notBefore, notAfter]`, `[2, spki, [nonce, exporter]...]`, `[3]`, `[4, reason]`, `[5]`.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         encoded(|e| match self {
@@ -242,6 +262,7 @@ impl Request {
             }
             Self::Listening => e.array(1)?.u8(3)?.ok(),
             Self::Failed { reason } => e.array(2)?.u8(4)?.str(reason)?.ok(),
+            Self::Healthy => e.array(1)?.u8(5)?.ok(),
         })
     }
 
@@ -287,7 +308,8 @@ impl Request {
                 }),
                 _ => refuse("at most 256 bytes wanted"),
             },
-            _ => refuse("request 1 to 4 wanted"),
+            5 => Ok(Self::Healthy),
+            _ => refuse("request 1 to 5 wanted"),
         }
     }
 }
@@ -431,6 +453,7 @@ mod tests {
                 entries: vec![([2; 32], [3; 32]); 64],
             },
             Request::Listening,
+            Request::Healthy,
             Request::Failed {
                 reason: "ü".into()
             },
@@ -471,8 +494,24 @@ mod tests {
         let conf = Configuration {
             workload_socket: "/http.sock".into(),
             subject: "demo".into(),
+            canary: None,
         };
         assert_eq!(Configuration::decode(&conf.encode()).unwrap(), conf);
+        let canary = Canary {
+            path: "/v1/completions".into(),
+            body: "{}".into(),
+            answer: "ü".into(),
+            seconds: u32::MAX,
+        };
+        let conf = Configuration {
+            canary: Some(canary),
+            ..conf
+        };
+        let body = conf.encode();
+        assert_eq!(Configuration::decode(&body).unwrap(), conf);
+        for cut in 0..body.len() {
+            assert!(Configuration::decode(&body[..cut]).is_err());
+        }
     }
 
     #[test]

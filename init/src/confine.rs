@@ -1,4 +1,4 @@
-//! What both children do to themselves before they run: give up everything root had.
+//! What the children do to themselves before they run: give up everything root had.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -47,6 +47,22 @@ pub fn drop_privileges(uid: u32, gid: u32) -> Result<(), ConfineError> {
     setresgid(gid, gid, gid).map_err(step("setresgid"))?;
     setresuid(uid, uid, uid).map_err(step("setresuid"))?;
     capabilities::empty_own_sets().map_err(step("capset"))?;
+    prctl::set_no_new_privs().map_err(step("no_new_privs"))
+}
+
+/// Sets limits and gives up every capability but `CAP_SYS_ADMIN`, and the way to get one back; the user stays root. The calling process must
+/// have one thread.
+///
+/// # Errors
+/// [`ConfineError`]: nothing may run after it.
+pub fn keep_only_administration() -> Result<(), ConfineError> {
+    SigSet::empty()
+        .thread_set_mask()
+        .map_err(step("signal mask"))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(step("limit of core dumps"))?;
+    capabilities::bound_to_administration().map_err(step("bounding set"))?;
+    setgroups(&[]).map_err(step("setgroups"))?;
+    capabilities::keep_administration().map_err(step("capset"))?;
     prctl::set_no_new_privs().map_err(step("no_new_privs"))
 }
 

@@ -1,8 +1,8 @@
-//! PID 1 of a Cloister guest, and its two children, which are the same program.
+//! PID 1 of a Cloister guest, and its children, which begin as the same program.
 
 use std::process::ExitCode;
 
-use cloister_init::{boot, console::Console, front, power, spawn, workload};
+use cloister_init::{boot, console::Console, front, gpu, power, spawn, workload};
 
 fn main() -> ExitCode {
     // The children are told their role by their own name. Arguments tell nothing: the kernel hands
@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     match std::env::args().next().as_deref() {
         Some(spawn::SERVE) => front::main(),
         Some(spawn::WORKLOAD) => workload::main(),
+        Some(spawn::GPU_HELPER) => gpu::main(),
         _ if std::process::id() == 1 => init(),
         _ => {
             let usage = "cloister-init is PID 1 of a Cloister guest; it does nothing elsewhere\n";

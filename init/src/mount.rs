@@ -167,6 +167,25 @@ pub fn workload_plan() -> Vec<Mount> {
     ]
 }
 
+/// The mounts of the GPU's helper over the verity root, in order: what NVIDIA's library looks at, and nothing shared.
+#[must_use]
+pub fn gpu_helper_plan() -> Vec<Mount> {
+    let kernel = |kind, target, flags, options| Mount {
+        source: kind,
+        target,
+        kind,
+        flags,
+        options,
+    };
+    vec![
+        kernel("proc", "/root/proc", SAFE, ""),
+        kernel("sysfs", "/root/sys", SAFE.union(MsFlags::MS_RDONLY), ""),
+        kernel("tmpfs", "/root/dev", DEVICES, "mode=0755,size=64k"),
+        kernel("tmpfs", "/root/tmp", SAFE, "mode=0700,size=1m"),
+        kernel("tmpfs", "/root/run", SAFE, "mode=0755,size=64k"),
+    ]
+}
+
 /// Applies one mount; a missing last component of the target is made.
 ///
 /// # Errors
@@ -220,6 +239,11 @@ mod tests {
     #[test]
     fn workload_plan_is_the_documented_table() {
         insta::assert_snapshot!(table(&workload_plan()));
+    }
+
+    #[test]
+    fn gpu_helper_plan_is_the_documented_table() {
+        insta::assert_snapshot!(table(&gpu_helper_plan()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! PID 1's side of its two children: how they are started and what connects them.
+//! PID 1's side of its children: how they are started and what connects them.
 //!
-//! Both are this same program, executed anew; they confine themselves (`crate::front`,
+//! All are this same program, executed anew; they confine themselves (`crate::front`,
 //! `crate::workload`), so nothing runs between fork and exec but the standard library's own code.
 //! Connections are handed over as standard streams.
 
@@ -32,6 +32,9 @@ pub const SERVE: &str = "cloister-serve";
 
 /// Name under which it becomes the workload.
 pub const WORKLOAD: &str = "cloister-workload";
+
+/// Name under which it becomes the helper that loads NVIDIA's library.
+pub const GPU_HELPER: &str = "cloister-gpu";
 
 /// How long PID 1 waits for `serve` to take a reply.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
@@ -106,6 +109,7 @@ pub fn serve(guest: &GuestConfiguration) -> Result<Serve, SpawnError> {
     let configuration = Configuration {
         workload_socket: format!("/{}", guest.workload.socket),
         subject: guest.recipe.clone(),
+        canary: guest.canary.clone(),
     };
     write_frame(&mut control, &configuration.encode())?;
     Ok(Serve { pid, control })
@@ -139,7 +143,8 @@ pub fn workload(workload: &Workload) -> Result<Running, SpawnError> {
     })
 }
 
-fn start(
+/// Starts this program under another name, with these standard streams and an empty environment.
+pub(crate) fn start(
     what: &'static str,
     stdin: Stdio,
     stdout: Stdio,

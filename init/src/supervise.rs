@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 use crate::attest::{AttestError, Attester};
 use crate::channel::{ChannelError, Frames, Reply, Request, write_frame};
 use crate::console::shown;
+use crate::gpu::GpuError;
 use crate::spawn::{Running, Serve};
 use crate::uevent::{self, Corruption};
 
@@ -38,6 +39,8 @@ pub enum Event {
     Listening,
     /// The workload's program runs.
     Started,
+    /// `serve` says that the workload answered its canary.
+    Healthy,
 }
 
 /// What ends the guest.
@@ -222,6 +225,7 @@ impl Supervisor {
         match request {
             Request::Failed { reason } => self.reason = Some(reason.clone()),
             Request::Listening => return Ok(Some(Event::Listening)),
+            Request::Healthy => return Ok(Some(Event::Healthy)),
             Request::Leaf { .. } | Request::Sessions { .. } => {}
         }
         let Some(reply) = self.attester.answer(request)? else {
@@ -268,6 +272,10 @@ impl Supervisor {
     fn ended(&mut self, status: WaitStatus) -> Result<(), SuperviseError> {
         if status.pid() == Some(self.serve.pid) {
             return Err(self.serve_ended(Some(status)));
+        }
+        if status.pid().is_some() && status.pid() == self.attester.gpu_helper() {
+            let lost = GpuError::HelperLost(describe(Some(status)));
+            return Err(AttestError::from(lost).into());
         }
         self.read_workload();
         match &self.workload {

@@ -6,7 +6,7 @@ mod vtpm;
 use std::path::Path;
 
 use cloister_evidence::binding::ReportData;
-use cloister_evidence::bundle::CpuSection;
+use cloister_evidence::bundle::{CpuKind, CpuSection};
 use cloister_evidence::log::Event;
 
 use crate::tpm::TpmError;
@@ -16,6 +16,9 @@ pub use vtpm::Vtpm;
 
 /// A source of hardware evidence. PID 1 alone holds one.
 pub trait Tee {
+    /// Of which kind its evidence is.
+    fn kind(&self) -> CpuKind;
+
     /// Extends the register that carries Cloister's event log, where the platform has one.
     ///
     /// # Errors

@@ -11,29 +11,20 @@ use std::path::Path;
 use std::process::Command;
 
 use cloister_evidence::guest::{
-    GUEST_CONFIGURATION_PATH, GuestConfiguration, GuestConfigurationError, Workload,
+    GUEST_CONFIGURATION_PATH, GpuPolicy, GuestConfiguration, GuestConfigurationError, Workload,
 };
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
-use nix::unistd::{chdir, chroot, sethostname, setsid};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, sethostname, setsid};
 
 use crate::confine::{self, ConfineError, step};
-use crate::mount::{MountError, ROOT, apply_all, workload_plan};
+use crate::gpu::{self, GpuError};
+use crate::mount::workload_plan;
 use crate::network::{NetworkError, bring_up_loopback};
+use crate::root::{self, RootError};
 
 /// The workload's control group.
 pub const CGROUP: &str = "/sys/fs/cgroup/workload";
-
-/// Device nodes of the workload: path below its `/dev`, minor number (major 1, "Memory devices"
-/// in Linux `Documentation/admin-guide/devices.txt`).
-const DEVICES: [(&str, u64); 5] = [
-    ("/root/dev/null", 3),
-    ("/root/dev/zero", 5),
-    ("/root/dev/full", 7),
-    ("/root/dev/random", 8),
-    ("/root/dev/urandom", 9),
-];
 
 /// Why the program was not started.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +41,12 @@ pub enum WorkloadError {
     /// The configuration is not well-formed.
     #[error(transparent)]
     Configuration(#[from] GuestConfigurationError),
-    /// A mount failed.
+    /// The verity root could not be entered.
     #[error(transparent)]
-    Mount(#[from] MountError),
+    Root(#[from] RootError),
+    /// The GPU's device numbers could not be read.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// Loopback failed.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -90,6 +84,10 @@ fn run() -> Result<std::convert::Infallible, WorkloadError> {
     let guest = GuestConfiguration::parse(&bytes)?;
     umask(Mode::empty());
     write(&format!("{CGROUP}/cgroup.procs"), "0", "cgroup.procs")?;
+    let mut nodes = root::memory_nodes();
+    if guest.gpu != GpuPolicy::None {
+        nodes.extend(gpu::nodes()?);
+    }
     let namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
@@ -98,33 +96,12 @@ fn run() -> Result<std::convert::Infallible, WorkloadError> {
     unshare(namespaces).map_err(step("namespaces"))?;
     sethostname(&guest.recipe).map_err(step("host name"))?;
     bring_up_loopback()?;
-    change_root()?;
+    root::enter(&workload_plan(), &nodes)?;
     setsid().map_err(step("setsid"))?;
     // Group members may use the socket: its directory hands its group, `serve`'s, down to it.
     umask(Mode::S_IRWXO);
     confine::drop_privileges(guest.workload.uid, guest.workload.gid)?;
     execute(&guest.workload)
-}
-
-/// Makes the verity root with the workload's mounts the only tree of this mount namespace.
-fn change_root() -> Result<(), WorkloadError> {
-    const NONE: Option<&str> = None;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(NONE, "/", NONE, private, NONE).map_err(step("private mounts"))?;
-    apply_all(&workload_plan())?;
-    for (path, minor) in DEVICES {
-        let mode = Mode::from_bits_truncate(0o666);
-        mknod(path, SFlag::S_IFCHR, mode, makedev(1, minor)).map_err(step("device nodes"))?;
-    }
-    for old in ["/sys", "/proc", "/dev", "/run"] {
-        umount2(old, MntFlags::MNT_DETACH).map_err(step("old mounts"))?;
-    }
-    chdir(ROOT).map_err(step("chdir"))?;
-    // The initramfs cannot be left with pivot_root(2).
-    mount(Some("."), "/", NONE, MsFlags::MS_MOVE, NONE).map_err(step("move root"))?;
-    chroot(".").map_err(step("chroot"))?;
-    chdir("/").map_err(step("chdir"))?;
-    Ok(())
 }
 
 fn execute(workload: &Workload) -> Result<std::convert::Infallible, WorkloadError> {

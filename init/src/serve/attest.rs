@@ -55,6 +55,7 @@ enum Wanted {
     },
     Session(Waiting),
     Listening,
+    Healthy,
 }
 
 /// A session that waits for its evidence.
@@ -107,6 +108,12 @@ impl Attestor {
             .send(Wanted::Listening)
             .await
             .map_err(|_| AttestError::Gone)
+    }
+
+    /// Tells PID 1 that the workload answered its canary.
+    pub(super) async fn healthy(&self) -> Result<(), AttestError> {
+        let sent = self.0.send(Wanted::Healthy).await;
+        sent.map_err(|_| AttestError::Gone)
     }
 
     /// Layer B: evidence over `session`'s exporter, for the nonce in `body`.
@@ -183,6 +190,7 @@ impl Broker {
             };
             match wanted {
                 Wanted::Listening => self.send(&Request::Listening).await?,
+                Wanted::Healthy => self.send(&Request::Healthy).await?,
                 Wanted::Leaf { request, reply } => {
                     let evidence = match self.ask(&request).await? {
                         Reply::Evidence { cpu, devices, log } => {

@@ -63,6 +63,9 @@ impl Default for Limits {
     }
 }
 
+/// What is answered before the canary was.
+pub(super) const CLOSED: &str = "workload has not yet answered its first question";
+
 /// Shared state of all connections.
 #[derive(Debug)]
 pub(super) struct Gateway {
@@ -71,6 +74,8 @@ pub(super) struct Gateway {
     pool: Pool,
     identity: RefCell<Rc<Identity>>,
     attestor: Option<Attestor>,
+    /// Whether requests reach the workload: not before its canary was answered.
+    is_open: Cell<bool>,
     connections: Count,
     requests: Count,
 }
@@ -119,6 +124,7 @@ impl Gateway {
             pool,
             identity,
             attestor,
+            is_open: Cell::new(true),
             connections: Count::default(),
             requests: Count::default(),
         })
@@ -147,6 +153,16 @@ impl Gateway {
     /// From now on new connections get `identity`; open ones keep theirs.
     pub(super) fn set_identity(&self, identity: Identity) {
         *self.identity.borrow_mut() = Rc::new(identity);
+    }
+
+    /// Whether requests reach the workload.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open.get()
+    }
+
+    /// Lets requests reach the workload, or not.
+    pub(super) fn set_open(&self, is_open: bool) {
+        self.is_open.set(is_open);
     }
 
     /// Admits one more request, unless there are too many.
@@ -178,6 +194,9 @@ impl Gateway {
     }
 
     async fn health(&self) -> Answer {
+        if !self.is_open() {
+            return Answer::busy(CLOSED);
+        }
         let guard = self.clock.guard(self.limits.connect);
         match self.pool.obtain(&guard, self.limits.connect).await {
             Ok((stream, _)) => {

@@ -5,7 +5,7 @@
 
 use super::answer::Answer;
 use super::deadline::Guard;
-use super::gateway::Gateway;
+use super::gateway::{CLOSED, Gateway};
 use super::head::{self, Framing, Method, Refusal, Request, Response, Route};
 use super::identity::Identity;
 use super::tls::TlsStream;
@@ -102,19 +102,21 @@ impl Connection {
         }
     }
 
+    async fn busy(&mut self, message: &str) -> Next {
+        let answer = Answer::busy(message);
+        self.answer(&answer, false, Next::Linger).await
+    }
+
     async fn respond(&mut self, request: &Request, head: Vec<u8>) -> Next {
         let gateway = Rc::clone(&self.gateway);
         let Some(_permit) = gateway.admit() else {
-            return self
-                .answer(
-                    &Answer::busy("too many requests in flight"),
-                    false,
-                    Next::Linger,
-                )
-                .await;
+            return self.busy("too many requests in flight").await;
         };
         if request.route != Route::Workload {
             return self.local(request).await;
+        }
+        if !gateway.is_open() {
+            return self.busy(CLOSED).await;
         }
         if request.expects_continue
             && self.tls.plain().is_empty()

@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::deadline::Guard;
-use super::gateway::Gateway;
+use super::gateway::{CLOSED, Gateway};
 use super::head::{self, Framing, MAX_HEAD, Method, Refusal, Response, Route};
 use super::identity::Identity;
 use super::tls::{Session, TlsStream};
@@ -96,6 +96,7 @@ async fn stream(
         Ok(wanted) if wanted.route != Route::Workload => {
             client.local(wanted, body, respond).await;
         }
+        Ok(_) if !client.gateway.is_open() => send(&mut respond, &Answer::busy(CLOSED), false),
         Ok(wanted) => client.forward(wanted, out, body, respond).await,
     }
 }

@@ -12,6 +12,7 @@
 
 mod answer;
 mod attest;
+mod canary;
 mod chunked;
 mod deadline;
 mod filter;
@@ -27,12 +28,14 @@ mod upload;
 mod upstream;
 
 pub use attest::AttestError;
+pub use canary::CanaryError;
 pub use filter::FilterError;
 pub use gateway::Limits;
 pub use upstream::Endpoint;
 
 use crate::channel::Configuration;
 use attest::{Attestor, attestor};
+use cloister_evidence::guest::Canary;
 use gateway::Gateway;
 use identity::{Draft, Identity, IdentityError};
 use nix::sys::socket::sockopt::TcpNoDelay;
@@ -42,6 +45,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -64,6 +68,9 @@ pub enum ServeError {
     /// No evidence: the front does not serve without.
     #[error(transparent)]
     Attest(#[from] AttestError),
+    /// The workload does not answer as it must.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
     /// The process could not be confined.
     #[error(transparent)]
     Filter(#[from] FilterError),
@@ -91,6 +98,7 @@ pub fn run(
         endpoint: Endpoint::Unix(configuration.workload_socket.clone().into()),
         limits: Limits::default(),
         subject: configuration.subject.clone(),
+        canary: configuration.canary.clone(),
         leaf_check: LEAF_CHECK,
         now: unix_time,
     };
@@ -102,6 +110,7 @@ struct Front<N> {
     endpoint: Endpoint,
     limits: Limits,
     subject: String,
+    canary: Option<Canary>,
     leaf_check: Duration,
     /// Seconds since 1970-01-01 00:00 UTC.
     now: N,
@@ -136,14 +145,34 @@ impl<N: Fn() -> u64> Front<N> {
         let identity = self.identity(&attestor).await?;
         let (endpoint, limits) = (self.endpoint.clone(), self.limits.clone());
         let gateway = Gateway::new(endpoint, limits, identity, Some(attestor.clone()));
+        gateway.set_open(self.canary.is_none());
         tokio::task::spawn_local(Rc::clone(&gateway).keep_time());
         tokio::task::spawn_local(Rc::clone(&gateway).accept(listener));
         attestor.listening().await?;
-        // Renews the leaf at half time; open connections keep the leaf they began with.
+        let renewing = self.renew(&gateway, &attestor);
+        let Some(canary) = &self.canary else {
+            return renewing.await;
+        };
+        let mut renewing = pin!(renewing);
+        tokio::select! {
+            ended = &mut renewing => return ended,
+            asked = canary::ask(gateway.pool(), canary) => asked?,
+        }
+        gateway.set_open(true);
+        attestor.healthy().await?;
+        renewing.await
+    }
+
+    /// Renews the leaf at half time; open connections keep the leaf they began with.
+    async fn renew(
+        &self,
+        gateway: &Gateway,
+        attestor: &Attestor,
+    ) -> Result<Infallible, ServeError> {
         loop {
             tokio::time::sleep(self.leaf_check).await;
             if gateway.identity().is_due((self.now)()) {
-                gateway.set_identity(self.identity(&attestor).await?);
+                gateway.set_identity(self.identity(attestor).await?);
             }
         }
     }

@@ -82,6 +82,10 @@ impl ConfigfsTsm {
 }
 
 impl Tee for ConfigfsTsm {
+    fn kind(&self) -> CpuKind {
+        CpuKind::SnpReport
+    }
+
     fn extend(&mut self, _event: &Event) -> Result<(), TeeError> {
         // SNP has no run-time register: the log is bound by its hash in REPORT_DATA alone.
         Ok(())

@@ -132,6 +132,13 @@ impl<S: Read + Write> Vtpm<S> {
 }
 
 impl<S: Read + Write> Tee for Vtpm<S> {
+    fn kind(&self) -> CpuKind {
+        match self.hcl_report {
+            Some(_) => CpuKind::Azure,
+            None => CpuKind::TpmQuote,
+        }
+    }
+
     fn extend(&mut self, event: &Event) -> Result<(), TeeError> {
         let digest = self.tpm.pcr_event(LOG_PCR, &event.framed())?;
         if digest != *event.digest() {

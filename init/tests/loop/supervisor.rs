@@ -6,10 +6,10 @@ use std::process::{Child, Command};
 
 use cloister_evidence::binding::ReportData;
 use cloister_evidence::bundle::{CpuKind, CpuSection};
-use cloister_evidence::devices::Devices;
 use cloister_evidence::log::Event as LogEvent;
 use cloister_init::attest::Attester;
 use cloister_init::channel::{ChannelError, Reply, Request, read_frame, write_frame};
+use cloister_init::gpu::Gpu;
 use cloister_init::spawn::Serve;
 use cloister_init::supervise::{Event, SuperviseError, Supervisor, child_signals};
 use cloister_init::tee::{Tee, TeeError};
@@ -19,6 +19,10 @@ use nix::unistd::Pid;
 struct FakeTee;
 
 impl Tee for FakeTee {
+    fn kind(&self) -> CpuKind {
+        CpuKind::TpmQuote
+    }
+
     fn extend(&mut self, _: &LogEvent) -> Result<(), TeeError> {
         Ok(())
     }
@@ -37,7 +41,7 @@ impl Tee for FakeTee {
 
 /// A supervisor, the other end of its control channel, the process it watches, and its uevents.
 fn supervisor() -> (Supervisor, UnixStream, Child, UnixStream) {
-    let attester = Attester::new(Box::new(FakeTee), b"conf", "none", Devices::None).unwrap();
+    let attester = Attester::new(Box::new(FakeTee), b"conf".to_vec(), "none", Gpu::None).unwrap();
     let body = Command::new("sleep").arg("60").spawn().unwrap();
     let (control, ours) = UnixStream::pair().unwrap();
     let (uevents, kernel) = UnixStream::pair().unwrap();

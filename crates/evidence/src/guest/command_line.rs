@@ -113,6 +113,10 @@ mod tests {
             "cloister.debug=1",
             "initrd=other",
             "single",
+            "nvidia.NVreg_RegistryDwords=RmConfidentialCompute=1",
+            "NVreg_EnableGpuFirmware=0",
+            "nvidia.NVreg_ModifyDeviceFiles",
+            "firmware_class.path=/run",
         ] {
             assert_eq!(
                 CommandLine::parse(&format!("cloister.verity={root} {word}")),

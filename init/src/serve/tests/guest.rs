@@ -5,6 +5,7 @@ use crate::channel::{self, Reply, Request};
 use cloister_evidence::batch::Batch;
 use cloister_evidence::binding::{Mode, binding};
 use cloister_evidence::bundle::{CpuKind, CpuSection};
+use cloister_evidence::guest::Canary;
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -38,6 +39,8 @@ pub(super) struct Pid1 {
     pub(super) refuses: Arc<AtomicBool>,
     /// Closes the channel at the next request.
     pub(super) quits: Arc<AtomicBool>,
+    /// Was told that the canary was answered.
+    pub(super) healthy: Arc<AtomicBool>,
 }
 
 /// The stub of the workload.
@@ -74,23 +77,22 @@ impl Guest {
             gate,
             written,
         };
-        Self::around(limits, &path, workload)
+        Self::around(limits, &path, workload, None)
     }
 
     /// A guest whose workload does not listen.
     pub(super) fn without_workload() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("none.sock");
-        let workload = Workload {
-            _directory: directory,
-            seen: channel().1,
-            gate: channel().0,
-            written: Arc::default(),
-        };
-        Self::around(Limits::default(), &path, workload)
+        let workload = Workload::absent();
+        let path = workload._directory.path().join("none.sock");
+        Self::around(Limits::default(), &path, workload, None)
     }
 
-    fn around(limits: Limits, path: &Path, workload: Workload) -> Self {
+    /// A guest that asks `canary` first, of a workload at `path` that somebody else makes.
+    pub(super) fn with_canary(path: &Path, canary: Canary) -> Self {
+        Self::around(Limits::default(), path, Workload::absent(), Some(canary))
+    }
+
+    fn around(limits: Limits, path: &Path, workload: Workload, canary: Option<Canary>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -104,6 +106,7 @@ impl Guest {
             endpoint: Endpoint::Unix(path.into()),
             limits,
             subject: "demo".into(),
+            canary,
             leaf_check: Duration::from_millis(50),
             now: move || clock.load(Ordering::Relaxed),
         };
@@ -121,6 +124,17 @@ impl Guest {
     }
 }
 
+impl Workload {
+    fn absent() -> Self {
+        Self {
+            _directory: tempfile::tempdir().unwrap(),
+            seen: channel().1,
+            gate: channel().0,
+            written: Arc::default(),
+        }
+    }
+}
+
 impl Pid1 {
     fn serve(self, mut control: UnixStream, ready: &Sender<()>) {
         while let Ok(frame) = channel::read_frame(&mut control) {
@@ -132,27 +146,21 @@ impl Pid1 {
                     ready.send(()).unwrap();
                     continue;
                 }
+                Request::Healthy => {
+                    self.healthy.store(true, Ordering::Relaxed);
+                    continue;
+                }
                 Request::Leaf {
                     spki_sha256,
                     not_before,
                     not_after,
-                } => {
-                    let report = binding(
-                        &Mode::Leaf {
-                            not_before,
-                            not_after,
-                        },
-                        &spki_sha256,
-                        DEVICES,
-                        LOG,
-                    )
-                    .report_data();
-                    Reply::Evidence {
-                        cpu: cpu(report.as_bytes()),
-                        devices: DEVICES.to_vec(),
-                        log: LOG.to_vec(),
-                    }
-                }
+                } => leaf_evidence(
+                    &spki_sha256,
+                    &Mode::Leaf {
+                        not_before,
+                        not_after,
+                    },
+                ),
                 Request::Sessions { .. } if self.refuses.load(Ordering::Relaxed) => {
                     Reply::Refused {
                         reason: "test".into(),
@@ -182,6 +190,15 @@ impl Pid1 {
             };
             channel::write_frame(&mut control, &reply.encode()).unwrap();
         }
+    }
+}
+
+fn leaf_evidence(spki_sha256: &[u8; 32], mode: &Mode) -> Reply {
+    let report = binding(mode, spki_sha256, DEVICES, LOG).report_data();
+    Reply::Evidence {
+        cpu: cpu(report.as_bytes()),
+        devices: DEVICES.to_vec(),
+        log: LOG.to_vec(),
     }
 }
 
@@ -311,7 +328,7 @@ fn send_rest(stream: &mut UnixStream) -> bool {
 }
 
 /// Reads a head, then a body by length or chunks (returned with its framing).
-fn read_request(stream: &mut UnixStream) -> Option<(String, Vec<u8>)> {
+pub(super) fn read_request(stream: &mut UnixStream) -> Option<(String, Vec<u8>)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
