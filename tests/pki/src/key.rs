@@ -8,6 +8,8 @@ use aws_lc_rs::signature::{
     EcdsaSigningAlgorithm, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RSA_PSS_SHA384,
     RsaKeyPair,
 };
+use p384::pkcs8::EncodePrivateKey as _;
+use sha2::{Digest as _, Sha384};
 use x509_cert::der::Any;
 use x509_cert::der::asn1::{AnyRef, BitString, Null, ObjectIdentifier};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
@@ -70,6 +72,29 @@ impl Key {
         let fixed = &ECDSA_P384_SHA384_FIXED_SIGNING;
         let (der, fixed) = ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING, fixed)?;
         Ok(Key::P384 { der, fixed })
+    }
+
+    /// The P-384 key that follows from `label`, the same in every process: a test's key, which everybody can make.
+    ///
+    /// # Errors
+    /// [`PkiError::Crypto`] when AWS-LC refuses.
+    pub fn p384_of(label: &str) -> Result<Self, PkiError> {
+        // 47 bytes of the hash: below the order of the curve whatever they are.
+        let hash = Sha384::digest(label);
+        let mut scalar = [0; 48];
+        for (byte, from) in scalar.iter_mut().skip(1).zip(hash) {
+            *byte = from;
+        }
+        let secret = p384::SecretKey::from_slice(&scalar).map_err(|_| PkiError::Crypto)?;
+        let pkcs8 = secret.to_pkcs8_der().map_err(|_| PkiError::Crypto)?;
+        let pair = |algorithm| {
+            let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_bytes());
+            pair.map(Box::new).map_err(|_| PkiError::Crypto)
+        };
+        Ok(Key::P384 {
+            der: pair(&ECDSA_P384_SHA384_ASN1_SIGNING)?,
+            fixed: pair(&ECDSA_P384_SHA384_FIXED_SIGNING)?,
+        })
     }
 
     /// A fresh P-256 key.

@@ -1,6 +1,7 @@
-//! A certification authority for tests, and SNP reports and TD quotes behind it: every field can be set, and what is set gets signed.
+//! A certification authority for tests, and SNP reports, TD quotes and reports of GPUs behind it: every field can be set, and what is set gets
+//! signed.
 //!
-//! Only ever a dev-dependency: nothing that ships can make or trust these keys. Keys are fresh in every process.
+//! Only ever a dev-dependency: nothing that ships can make or trust these keys. Keys are fresh in every process, but those of GPUs.
 //! Formats: RFC 5280, AMD 56860 (report), AMD 57230 (extensions of VCEK and VLEK), HCL reports and TPM quotes,
 //! Intel's quote and PCK certificate.
 
@@ -8,6 +9,7 @@
 
 pub mod azure;
 mod certificate;
+pub mod gpu;
 mod key;
 pub mod snp;
 pub mod tdx;
