@@ -5,8 +5,14 @@
 use cloister_gpu::golden::{
     GoldenError, GoldenValues, MODEL, Pair, Rim as Origin, RimValues, Side,
 };
-use cloister_rim::{Kind, Rim};
+use std::path::Path;
+
+use cloister_rim::{Kind, Rim, RimError, RootKey};
+use serde::Serialize;
 use thiserror::Error;
+
+use crate::digest::Digest;
+use crate::recipe::{Gpu, RimFile};
 
 /// Why RIMs, all of them verified, give no golden values.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -25,6 +31,129 @@ pub(crate) enum RimsError {
     /// They do not go together.
     #[error(transparent)]
     Golden(#[from] GoldenError),
+}
+
+/// Why the RIMs of a recipe give no golden values.
+#[derive(Debug, Error)]
+pub(crate) enum RecipeRimsError {
+    /// A file could not be read.
+    #[error("RIM `{path}` could not be read")]
+    Read {
+        /// The file.
+        path: String,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// Another file than the recipe names.
+    #[error("RIM `{path}` has SHA-256 {found}, the recipe wants {wanted}")]
+    Digest {
+        /// The file.
+        path: String,
+        /// In the recipe.
+        wanted: Digest,
+        /// Of the file.
+        found: Digest,
+    },
+    /// A RIM that does not hold.
+    #[error("RIM `{path}` is refused")]
+    Refused {
+        /// The file.
+        path: String,
+        /// Cause.
+        source: RimError,
+    },
+    /// A RIM of another driver than the image has.
+    #[error("RIM of driver {found}, and the recipe's driver is {wanted}")]
+    Driver {
+        /// In the recipe.
+        wanted: String,
+        /// In the RIM.
+        found: String,
+    },
+    /// The time has no second since 1970.
+    #[error("`rims-checked-at` is {0}, which is not a time since 1970")]
+    Time(String),
+    /// RIMs that do not go together.
+    #[error("the RIMs of the recipe give no golden values")]
+    Rims(#[from] RimsError),
+}
+
+/// A RIM behind the golden values, for the manifest. Times in seconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct RimEntry {
+    checked_at: u64,
+    id: String,
+    kind: String,
+    sha256: Digest,
+    valid_from: u64,
+    valid_until: u64,
+    version: String,
+}
+
+/// Golden values of a recipe, and what they come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Golden {
+    pub(crate) values: GoldenValues,
+    pub(crate) rims: Vec<RimEntry>,
+}
+
+impl Golden {
+    /// Reads the RIMs of a recipe in `directory`, compares their digests, and verifies them at the recipe's time against NVIDIA's root.
+    pub(crate) fn of_recipe(gpu: &Gpu, directory: &Path) -> Result<Self, RecipeRimsError> {
+        let at = gpu.rims_checked_at.parse().map(jiff::Timestamp::as_second);
+        let at = at.ok().and_then(|at| u64::try_from(at).ok());
+        let at = at.ok_or_else(|| RecipeRimsError::Time(gpu.rims_checked_at.clone()))?;
+        let verify = |file: &RimFile| verified(file, directory, at);
+        let rims: Vec<Rim> = gpu.rims.iter().map(verify).collect::<Result<_, _>>()?;
+        let values = golden_values(&rims)?;
+        let other = values
+            .pairs()
+            .iter()
+            .find(|pair| pair.driver() != gpu.driver);
+        if let Some(pair) = other {
+            return Err(RecipeRimsError::Driver {
+                wanted: gpu.driver.clone(),
+                found: pair.driver().to_owned(),
+            });
+        }
+        let entry = |rim: &Rim| RimEntry {
+            checked_at: rim.checked_at,
+            id: rim.tag_id.clone(),
+            kind: rim.kind.to_string(),
+            sha256: Digest(rim.sha256),
+            valid_from: rim.valid_from,
+            valid_until: rim.valid_until,
+            version: rim.version.clone(),
+        };
+        Ok(Self {
+            values,
+            rims: rims.iter().map(entry).collect(),
+        })
+    }
+}
+
+fn verified(file: &RimFile, directory: &Path, at: u64) -> Result<Rim, RecipeRimsError> {
+    let path = || file.source.clone();
+    let bytes = std::fs::read(directory.join(&file.source));
+    let bytes = bytes.map_err(|source| RecipeRimsError::Read {
+        path: path(),
+        source,
+    })?;
+    let found = Digest::of(&bytes);
+    if found != file.sha256 {
+        return Err(RecipeRimsError::Digest {
+            path: path(),
+            wanted: file.sha256,
+            found,
+        });
+    }
+    cloister_rim::verify(&bytes, &[RootKey::nvidia()], at).map_err(|source| {
+        RecipeRimsError::Refused {
+            path: path(),
+            source,
+        }
+    })
 }
 
 /// Pairs every driver with every VBIOS.

@@ -4,9 +4,10 @@
 //! that PID 1 needs no TOML. Both are read back with the guest's own parser before they are used.
 
 use cloister_evidence::guest::{
-    CommandLine, CommandLineError, GpuPolicy, GuestConfiguration, GuestConfigurationError, Network,
-    RootPartitions, Workload,
+    Canary, CommandLine, CommandLineError, GOLDEN_VALUES_PATH, GpuPolicy, GuestConfiguration,
+    GuestConfigurationError, Network, RootPartitions, Workload,
 };
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::guid::{Guid, Role};
@@ -16,6 +17,9 @@ use crate::tree::Module;
 
 /// Directory of kernel modules in the initrd.
 const MODULES: &str = "cloister/modules";
+
+/// The helper in the initrd.
+const GPU_HELPER: &str = "cloister/gpu-helper";
 
 /// Why the recipe cannot be told to a guest.
 #[derive(Debug, Error)]
@@ -42,11 +46,21 @@ pub(crate) enum GuestError {
     Memory(u64),
 }
 
-/// The encoded configuration for a root of `data_blocks` blocks of 4096 bytes.
+/// What a guest with a GPU has beside the others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GpuFiles<'a> {
+    /// The golden values, JSON.
+    pub(crate) golden: &'a [u8],
+    /// The program that loads NVIDIA's library.
+    pub(crate) helper: &'a [u8],
+}
+
+/// The encoded configuration for a root of `data_blocks` blocks of 4096 bytes; `golden` are the golden values where there must be a GPU.
 pub(crate) fn configuration(
     recipe: &Recipe,
     modules: &[Module],
     data_blocks: u64,
+    golden: Option<&[u8]>,
 ) -> Result<Vec<u8>, GuestError> {
     let workload = &recipe.guest.workload;
     let user = recipe.users.iter().find(|user| user.name == workload.user);
@@ -64,9 +78,12 @@ pub(crate) fn configuration(
             data_blocks,
         },
         listen: recipe.guest.listen,
-        gpu: match recipe.guest.gpu.as_str() {
-            "none" => GpuPolicy::None,
-            other => {
+        gpu: match (recipe.guest.gpu.as_str(), golden) {
+            ("none", None) => GpuPolicy::None,
+            ("h100", Some(golden)) => GpuPolicy::H100 {
+                golden_sha256: Sha256::digest(golden).into(),
+            },
+            (other, _) => {
                 return Err(GuestError::Value {
                     field: "gpu",
                     found: other.to_owned(),
@@ -85,7 +102,12 @@ pub(crate) fn configuration(
                 .checked_mul(1 << 20)
                 .ok_or(GuestError::Memory(workload.memory_max_mib))?,
         },
-        canary: None,
+        canary: recipe.guest.canary.as_ref().map(|canary| Canary {
+            path: canary.path.clone(),
+            body: canary.body.clone(),
+            answer: canary.answer.clone(),
+            seconds: canary.seconds,
+        }),
     }
     .encode();
     GuestConfiguration::parse(&encoded)?;
@@ -126,6 +148,7 @@ pub(crate) fn members<'a>(
     init: &'a [u8],
     configuration: &'a [u8],
     modules: &'a [Module],
+    gpu: Option<GpuFiles<'a>>,
 ) -> Members<'a> {
     let directories = ["cloister", MODULES, "dev", "proc", "root", "run", "sys"];
     let mut members: Members<'a> = directories
@@ -145,6 +168,19 @@ pub(crate) fn members<'a>(
             bytes: configuration,
         },
     );
+    if let Some(GpuFiles { golden, helper }) = gpu {
+        let golden_path = GOLDEN_VALUES_PATH.trim_start_matches('/').to_owned();
+        let golden = Member::File {
+            mode: 0o644,
+            bytes: golden,
+        };
+        let helper = Member::File {
+            mode: 0o755,
+            bytes: helper,
+        };
+        members.insert(golden_path, golden);
+        members.insert(GPU_HELPER.to_owned(), helper);
+    }
     let files = module_paths(modules).zip(modules);
     members.extend(files.map(|(path, module)| {
         (
@@ -187,7 +223,7 @@ mod tests {
 
     #[test]
     fn configuration_of_demo_is_what_the_guest_reads() {
-        let encoded = configuration(&demo(), &modules(), 56108).unwrap();
+        let encoded = configuration(&demo(), &modules(), 56108, None).unwrap();
         let read = GuestConfiguration::parse(&encoded).unwrap();
         assert_eq!(
             read.modules,
@@ -202,7 +238,7 @@ mod tests {
             Guid::derive("demo", Role::RootPartition).to_string()
         );
         assert_eq!((read.workload.uid, read.workload.memory_max), (1000, 0));
-        let members = members(b"init", &encoded, &[]);
+        let members = members(b"init", &encoded, &[], None);
         assert_eq!(
             members["cloister/guest.conf"],
             Member::File {
@@ -224,7 +260,7 @@ mod tests {
         let with = |change: fn(&mut Recipe)| {
             let mut recipe = demo();
             change(&mut recipe);
-            configuration(&recipe, &[], 1).unwrap_err()
+            configuration(&recipe, &[], 1, None).unwrap_err()
         };
         let error = with(|recipe| recipe.guest.workload.user = "nobody".to_owned());
         assert!(matches!(error, GuestError::NoUser(name) if name == "nobody"));

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use crate::golden::RimEntry;
 use crate::gpt;
 use crate::guest_binary::Inputs;
 use crate::lock::Lock;
@@ -22,6 +23,9 @@ pub(crate) struct Manifest<'a> {
     pub(crate) builder: String,
     /// The one time stamp of the image, seconds since 1970.
     pub(crate) epoch: u64,
+    /// What the GPU was described with; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gpu: Option<GpuEntry<'a>>,
     /// What `init` in the initrd was made of.
     pub(crate) guest_binary: GuestBinaryEntry<'a>,
     /// Kernel release.
@@ -44,6 +48,16 @@ pub(crate) struct Manifest<'a> {
     pub(crate) schema_version: u32,
     /// The hash tree over the root.
     pub(crate) verity: VerityEntry,
+}
+
+/// The GPU of a guest.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct GpuEntry<'a> {
+    /// `cloister-gpu-helper` of the initrd.
+    pub(crate) helper: GuestBinaryEntry<'a>,
+    /// The manifests behind the golden values.
+    pub(crate) rims: &'a [RimEntry],
 }
 
 /// `init` of the initrd.

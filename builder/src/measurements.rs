@@ -8,9 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_evidence::log::{LogError, boot_events, predict_pcr15};
+use cloister_gpu::GoldenValues;
 use cloister_measure::digest::{Bank, Digest};
 use cloister_measure::reference::{
-    Class, LaunchDigestEntry, LaunchPolicy, ReferenceValues, Register, SCHEMA_VERSION,
+    Class, GpuReference, LaunchDigestEntry, LaunchPolicy, ReferenceValues, Register, SCHEMA_VERSION,
 };
 use cloister_measure::snp::{
     EnforcementError, HostProfile, KernelHashes, LaunchError, LaunchInputs, Ovmf, OvmfError,
@@ -42,6 +43,8 @@ pub(crate) struct Measured<'a> {
     pub(crate) guest_configuration: &'a [u8],
     /// What the guest logs for `gpu`.
     pub(crate) gpu: &'a str,
+    /// What its GPU must measure, where there must be one.
+    pub(crate) golden: Option<&'a GoldenValues>,
     /// What the guest logs for `model`.
     pub(crate) model: &'a str,
     /// The locked AmdSev firmware.
@@ -74,6 +77,9 @@ pub(crate) enum MeasurementsError {
     /// Event log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// Golden values that do not fit the schema.
+    #[error("golden values: {0}")]
+    Golden(#[from] serde_json::Error),
     /// Firmware.
     #[error("locked firmware: {0}")]
     Firmware(#[from] OvmfError),
@@ -159,7 +165,7 @@ fn tpm(platform: &Platform, image: &Measured<'_>) -> Result<ReferenceValues, Mea
     Ok(ReferenceValues {
         registers,
         unpredicted: general.chain(own).collect(),
-        ..empty(platform, image, &inputs)
+        ..empty(platform, image, &inputs)?
     })
 }
 
@@ -212,7 +218,7 @@ fn snp(platform: &Platform, image: &Measured<'_>) -> Result<ReferenceValues, Mea
     Ok(ReferenceValues {
         launch_digests: entries,
         launch_policy: Some(policy),
-        ..empty(platform, image, &inputs)
+        ..empty(platform, image, &inputs)?
     })
 }
 
@@ -245,11 +251,16 @@ fn launch_policy(
 }
 
 /// Values without any register, to be filled in.
-fn empty(platform: &Platform, image: &Measured<'_>, inputs: &[(&str, &[u8])]) -> ReferenceValues {
+fn empty(
+    platform: &Platform,
+    image: &Measured<'_>,
+    inputs: &[(&str, &[u8])],
+) -> Result<ReferenceValues, MeasurementsError> {
     let digest = |bytes: &[u8]| Digest::Sha256(Sha256::digest(bytes).into());
-    ReferenceValues {
+    Ok(ReferenceValues {
         bank: Bank::Sha256,
         confidential: platform.confidential,
+        gpu: gpu(image)?,
         inputs: inputs
             .iter()
             .map(|(name, bytes)| ((*name).to_owned(), digest(bytes)))
@@ -261,7 +272,17 @@ fn empty(platform: &Platform, image: &Measured<'_>, inputs: &[(&str, &[u8])]) ->
         registers: BTreeMap::new(),
         schema_version: SCHEMA_VERSION,
         unpredicted: BTreeMap::new(),
-    }
+    })
+}
+
+fn gpu(image: &Measured<'_>) -> Result<Option<GpuReference>, MeasurementsError> {
+    let Some(golden) = image.golden else {
+        return Ok(None);
+    };
+    Ok(Some(GpuReference {
+        golden_values: serde_json::from_str(&golden.to_json())?,
+        model: image.gpu.to_owned(),
+    }))
 }
 
 fn wrong(platform: &Platform, what: &'static str) -> MeasurementsError {
@@ -284,6 +305,7 @@ mod tests {
             cmdline: "quiet",
             guest_configuration: b"",
             gpu: "none",
+            golden: None,
             model: "root",
             firmware,
         }

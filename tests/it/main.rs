@@ -13,11 +13,12 @@
 //! | [`tamper`] | changed images, missing parts and dying workloads end in power-off or rejection |
 //! | [`ratls`] | relayed, stale, altered and misplaced evidence is rejected; TLS 1.3 without tickets only |
 //! | [`azure`] | evidence of a guest whose TPM is like Azure's is accepted by the keys behind its report, and by no others |
+//! | [`gpu`] | a guest proves its GPU before it works; every fault of GPU, driver and library ends it |
 //! | [`workload`] | what a workload can reach, see and print |
 //! | [`end_to_end`] | a recipe becomes a verified answer of a language model, through the real OpenAI client |
 //!
 //! What they share: [`program`] runs `cloister`, [`images`] builds each image once, [`guest`] boots, [`disk`] alters
-//! images, [`peer`] speaks TLS without verifying, [`impostor`] has a valid leaf of its own. `CLOISTER_BIN` names the program; default `target/release/cloister`.
+//! images, [`peer`] speaks TLS without verifying, [`impostor`] has a valid leaf of its own, [`software_tpm`] is one for a guest. `CLOISTER_BIN` names the program; default `target/release/cloister`.
 
 #[cfg(test)]
 mod azure;
@@ -33,6 +34,8 @@ mod disk;
 mod end_to_end;
 #[cfg(test)]
 mod enforcement;
+#[cfg(test)]
+mod gpu;
 #[cfg(test)]
 mod guest;
 #[cfg(test)]
@@ -53,6 +56,8 @@ mod program;
 mod ratls;
 #[cfg(test)]
 mod reproducible;
+#[cfg(test)]
+mod software_tpm;
 #[cfg(test)]
 mod tamper;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `cloister-init` for the initrd, compiled by the pinned toolchain so that its bytes depend on nothing else.
+//! Our programs for the initrd, `cloister-init` and `cloister-gpu-helper`, compiled by the pinned toolchain so that its bytes depend on nothing else.
 //!
 //! The compiler runs with an empty environment but for a few paths, and every path is mapped away, so that the result
 //! is the same in any folder, for any user, umask and number of jobs. What still comes from the host - C runtime
@@ -27,9 +27,50 @@ pub(crate) use toolchain::{Environment, Toolchain, ToolchainError};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Profile of the workspace's manifest; also the name of cargo's folder for it.
 const PROFILE: &str = "guest";
-const KIND: &str = "guest-binary";
 /// Changes whenever the way of compiling does, so that old results are not taken for new ones.
 const RECIPE: &str = "cloister guest binary 2";
+
+/// A program of ours in the initrd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// PID 1, linked statically: it runs before any library is there.
+    Init,
+    /// The helper that loads NVIDIA's library, which a static program cannot.
+    GpuHelper,
+}
+
+impl Program {
+    /// Its package, and the name of its file.
+    fn package(self) -> &'static str {
+        match self {
+            Self::Init => "cloister-init",
+            Self::GpuHelper => "cloister-gpu-helper",
+        }
+    }
+
+    /// Its crate's folder.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::GpuHelper => "gpu-helper",
+        }
+    }
+
+    /// Under what the store keeps it.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Init => "guest-binary",
+            Self::GpuHelper => "gpu-helper",
+        }
+    }
+
+    fn linking(self) -> &'static str {
+        match self {
+            Self::Init => "-Ctarget-feature=+crt-static",
+            Self::GpuHelper => "-Ctarget-feature=-crt-static",
+        }
+    }
+}
 
 /// The guest binary's inputs, for the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +80,9 @@ pub(crate) struct Inputs {
     pub(crate) sources: Digest,
     /// The compiler, and what of the host is in the result.
     pub(crate) toolchain: Toolchain,
+    /// Which program.
+    #[serde(skip)]
+    program: Program,
 }
 
 /// How to compile.
@@ -106,11 +150,13 @@ impl Inputs {
     pub(crate) fn identify(
         environment: &Environment,
         repository: &Path,
+        program: Program,
     ) -> Result<Self, GuestBinaryError> {
-        let sources = sources::digest(repository)?;
+        let sources = sources::digest(repository, program.folder())?;
         Ok(Self {
             sources,
             toolchain: Toolchain::identify(environment, repository)?,
+            program,
         })
     }
 
@@ -135,7 +181,8 @@ pub(crate) fn build(
     report: &dyn Fn(&str),
 ) -> Result<Vec<u8>, GuestBinaryError> {
     let key = inputs.key(options.epoch);
-    if let Some(bytes) = known(store, &key, options.cache)? {
+    let kind = inputs.program.kind();
+    if let Some(bytes) = known(store, kind, &key, options.cache)? {
         return Ok(bytes);
     }
     let scratch = store.scratch()?;
@@ -146,19 +193,25 @@ pub(crate) fn build(
     };
     // One compilation at a time in a folder: another process may have been compiling the same while we waited.
     let _turn = turn(&target)?;
-    if let Some(bytes) = known(store, &key, options.cache)? {
+    if let Some(bytes) = known(store, kind, &key, options.cache)? {
         return Ok(bytes);
     }
-    compile(repository, &target, &inputs.toolchain, options, report)?;
-    let bytes = std::fs::read(target.join(TARGET).join(PROFILE).join("cloister-init"))?;
+    compile(repository, &target, inputs, options, report)?;
+    let folder = target.join(TARGET).join(PROFILE);
+    let bytes = std::fs::read(folder.join(inputs.program.package()))?;
     let digest = store.put(&bytes)?;
-    store.set_derived(KIND, &key, &digest)?;
+    store.set_derived(kind, &key, &digest)?;
     Ok(bytes)
 }
 
 /// A result that the store has already.
-fn known(store: &Store, key: &Digest, cache: bool) -> Result<Option<Vec<u8>>, GuestBinaryError> {
-    let digest = store.derived(KIND, key).filter(|_| cache);
+fn known(
+    store: &Store,
+    kind: &str,
+    key: &Digest,
+    cache: bool,
+) -> Result<Option<Vec<u8>>, GuestBinaryError> {
+    let digest = store.derived(kind, key).filter(|_| cache);
     Ok(digest.map(|digest| store.read(&digest)).transpose()?)
 }
 
@@ -182,12 +235,12 @@ fn cache_directory(store: &Store, toolchain: &Toolchain) -> Result<PathBuf, Gues
 fn compile(
     repository: &Path,
     target: &Path,
-    toolchain: &Toolchain,
+    inputs: &Inputs,
     options: &Options<'_>,
     report: &dyn Fn(&str),
 ) -> Result<(), GuestBinaryError> {
     forget_own_crates(target)?;
-    let mut command = cargo(repository, target, toolchain, options);
+    let mut command = cargo(repository, target, inputs, options);
     let start = |source| ToolchainError::Start {
         program: "cargo".to_owned(),
         source,
@@ -226,14 +279,9 @@ fn forget_own_crates(target: &Path) -> Result<(), GuestBinaryError> {
 }
 
 /// The compiler's command line and whole environment.
-fn cargo(
-    repository: &Path,
-    target: &Path,
-    toolchain: &Toolchain,
-    options: &Options<'_>,
-) -> Command {
-    let maps = path_maps(repository, target, toolchain, options.environment);
-    let rust_flags: Vec<String> = ["-Ctarget-feature=+crt-static".to_owned()]
+fn cargo(repository: &Path, target: &Path, inputs: &Inputs, options: &Options<'_>) -> Command {
+    let maps = path_maps(repository, target, &inputs.toolchain, options.environment);
+    let rust_flags: Vec<String> = [inputs.program.linking().to_owned()]
         .into_iter()
         .chain(
             maps.iter()
@@ -253,7 +301,7 @@ fn cargo(
             "--locked",
             "--offline",
             "--package",
-            "cloister-init",
+            inputs.program.package(),
             "--target",
             TARGET,
         ])
@@ -310,7 +358,7 @@ mod tests {
 
     fn compile_in(repository: &Path, store: &Path, jobs: usize) -> Vec<u8> {
         let environment = Environment::of_process();
-        let inputs = Inputs::identify(&environment, repository).unwrap();
+        let inputs = Inputs::identify(&environment, repository, Program::Init).unwrap();
         assert!(inputs.toolchain.host_dependent.contains_key("libc.a"));
         let options = Options {
             environment: &environment,

@@ -56,10 +56,11 @@ pub(crate) fn repository(starts: &[PathBuf]) -> Result<PathBuf, SourceError> {
         .ok_or_else(|| SourceError::NoRepository(names()))
 }
 
-/// SHA-256 over names and contents of everything that is compiled from `repository`.
-pub(crate) fn digest(repository: &Path) -> Result<Digest, SourceError> {
+/// SHA-256 over names and contents of everything that is compiled from `repository` for the program whose crate is in the folder
+/// `program`.
+pub(crate) fn digest(repository: &Path, program: &str) -> Result<Digest, SourceError> {
     let mut files: BTreeSet<String> = REPOSITORY_FILES.map(str::to_owned).into();
-    for folder in crates(repository)? {
+    for folder in crates(repository, program)? {
         files.insert(format!("{folder}/Cargo.toml"));
         for name in ["src", "build.rs"] {
             walk(repository, &format!("{folder}/{name}"), &mut files)?;
@@ -74,8 +75,8 @@ pub(crate) fn digest(repository: &Path) -> Result<Digest, SourceError> {
     Ok(Digest(hash.finalize().into()))
 }
 
-/// Folders of the guest's crate and of every workspace crate it depends on.
-fn crates(repository: &Path) -> Result<BTreeSet<String>, SourceError> {
+/// Folders of a program's crate and of every workspace crate it depends on.
+fn crates(repository: &Path, program: &str) -> Result<BTreeSet<String>, SourceError> {
     let workspace = manifest(repository, "Cargo.toml")?;
     let shared = table(&workspace, &["workspace", "dependencies"]);
     let paths: BTreeMap<&str, &str> = shared
@@ -83,7 +84,7 @@ fn crates(repository: &Path) -> Result<BTreeSet<String>, SourceError> {
         .filter_map(|(name, value)| Some((name.as_str(), value.get("path")?.as_str()?)))
         .collect();
     let mut found = BTreeSet::new();
-    let mut open = vec![GUEST_CRATE.to_owned()];
+    let mut open = vec![program.to_owned()];
     while let Some(folder) = open.pop() {
         let own = manifest(repository, &format!("{folder}/Cargo.toml"))?;
         let needed = ["dependencies", "build-dependencies"].map(|kind| table(&own, &[kind]));

@@ -51,6 +51,9 @@ pub(crate) struct Recipe {
     pub(crate) inputs: Vec<Input>,
     /// What the guest does.
     pub(crate) guest: Guest,
+    /// What its GPU must be; exactly where `guest.gpu` is not `none`.
+    #[serde(default)]
+    pub(crate) gpu: Option<Gpu>,
     /// The disk image.
     #[serde(default)]
     pub(crate) disk: Disk,
@@ -194,12 +197,52 @@ pub(crate) struct Guest {
     pub(crate) listen: u16,
     /// How the guest gets its address.
     pub(crate) network: Network,
-    /// GPU stage: `none`.
+    /// GPU stage: `none` or `h100`.
     pub(crate) gpu: String,
     /// Where the model lies: `root`.
     pub(crate) model: String,
     /// The program that is served.
     pub(crate) workload: Workload,
+    /// A question with a known answer, asked before any client's; there must be one where there is a GPU.
+    #[serde(default)]
+    pub(crate) canary: Option<Canary>,
+}
+
+/// A question with a known answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Canary {
+    /// Path that is asked with POST.
+    pub(crate) path: String,
+    /// JSON that is sent.
+    pub(crate) body: String,
+    /// What the text of the first choice begins with.
+    pub(crate) answer: String,
+    /// Seconds for the answer to come.
+    pub(crate) seconds: u32,
+}
+
+/// What the GPU must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Gpu {
+    /// Version of module, firmware and libraries, for example `580.159.03`.
+    pub(crate) driver: String,
+    /// The time at which the signatures of the RIMs must hold, RFC 3339.
+    pub(crate) rims_checked_at: String,
+    /// NVIDIA's manifests: one of the driver, one for each VBIOS that is allowed.
+    #[serde(rename = "rim")]
+    pub(crate) rims: Vec<RimFile>,
+}
+
+/// A manifest beside the recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct RimFile {
+    /// Path below the recipe's folder.
+    pub(crate) source: String,
+    /// Its digest.
+    pub(crate) sha256: Digest,
 }
 
 /// How the guest gets its address.

@@ -18,6 +18,40 @@ impl Mistakes {
         self.lists(file);
         self.workload(file);
         self.network(file);
+        self.gpu(file, directory);
+    }
+
+    /// A GPU needs to be described, and a description needs a GPU.
+    fn gpu(&mut self, file: &DeTable<'_>, directory: &Path) {
+        let Some(guest) = table(file, "guest") else {
+            return;
+        };
+        let wanted = get(guest, "gpu").and_then(text);
+        let described = table(file, "gpu");
+        match (wanted, described) {
+            (Some(("h100", span)), None) => {
+                let hint = "add a table `[gpu]` with `driver`, `rims-checked-at` and `[[gpu.rim]]`";
+                self.add(span, "key `gpu` is missing", Some(hint.to_owned()));
+            }
+            (Some(("none", span)), Some(_)) => {
+                let hint = "write `gpu = \"h100\"`, or take the table `[gpu]` out";
+                let message = "`guest.gpu` is `none`, and there is a table `[gpu]`";
+                self.add(span, message, Some(hint.to_owned()));
+            }
+            _ => {}
+        }
+        if let Some(("h100", span)) = get(guest, "gpu").and_then(text)
+            && table(guest, "canary").is_none()
+        {
+            let hint = "add a table `[guest.canary]`: some software computes wrongly in confidential mode, and without an error";
+            self.add(span, "key `guest.canary` is missing", Some(hint.to_owned()));
+        }
+        let rims = described.map_or_else(Vec::new, |gpu| tables(gpu, "rim"));
+        for (rim, _) in rims {
+            if let Some((source, span)) = get(rim, "source").and_then(text) {
+                self.source("gpu.rim.source", source, span, directory);
+            }
+        }
     }
 
     fn users(&mut self, file: &DeTable<'_>) {
@@ -44,12 +78,12 @@ impl Mistakes {
         }
         for (entry, _) in tables(file, "file") {
             if let Some((source, span)) = get(entry, "source").and_then(text) {
-                self.source(source, span, directory);
+                self.source("file.source", source, span, directory);
             }
         }
     }
 
-    fn source(&mut self, source: &str, span: Range<usize>, directory: &Path) {
+    fn source(&mut self, key: &str, source: &str, span: Range<usize>, directory: &Path) {
         if super::values::host_path(source).is_err() {
             return; // reported already
         }
@@ -61,13 +95,12 @@ impl Mistakes {
             Err(error) => {
                 self.add(
                     span,
-                    format!("`file.source`: `{}`: {error}", path.display()),
+                    format!("`{key}`: `{}`: {error}", path.display()),
                     None,
                 );
             }
             Ok((path, directory)) if !path.starts_with(&directory) => {
-                let message =
-                    format!("`file.source`: `{source}` leads out of the recipe's directory");
+                let message = format!("`{key}`: `{source}` leads out of the recipe's directory");
                 self.add(
                     span,
                     message,
@@ -77,7 +110,7 @@ impl Mistakes {
             Ok((path, _)) if !path.is_file() => {
                 self.add(
                     span,
-                    format!("`file.source`: `{source}` is not a regular file"),
+                    format!("`{key}`: `{source}` is not a regular file"),
                     None,
                 );
             }

@@ -3,9 +3,10 @@
 //! `docs/recipe-reference.md` says the same in words; a test keeps the two together.
 
 use super::values::{
-    absolute_path, anything, cidr, component, debian_name, digest, host_path, interpreter, ipv4,
-    kernel_word, mode, module, package_path, pattern, recipe_name, root_compression, socket_name,
-    suite, url, user_name, variable_name, wheel_pin,
+    absolute_path, anything, cidr, component, debian_name, digest, driver_version, host_path,
+    instant, interpreter, ipv4, json, kernel_word, mode, module, package_path, pattern, plain_path,
+    recipe_name, root_compression, socket_name, some_text, suite, url, user_name, variable_name,
+    wheel_pin,
 };
 use crate::platform::Platform;
 
@@ -78,6 +79,7 @@ pub(super) const RECIPE: &[Key] = &[
     may("file", Kind::Tables(FILE)),
     may("input", Kind::Tables(INPUT)),
     must("guest", Kind::Table(GUEST)),
+    may("gpu", Kind::Table(GPU)),
     may("disk", Kind::Table(DISK)),
 ];
 
@@ -149,9 +151,28 @@ const INPUT: &[Key] = &[
 const GUEST: &[Key] = &[
     must("listen", Kind::Integer(1, 65_535)),
     must("network", Kind::Table(NETWORK)),
-    must("gpu", Kind::Choice(|| vec!["none"])),
+    must("gpu", Kind::Choice(|| vec!["none", "h100"])),
     must("model", Kind::Choice(|| vec!["root"])),
     must("workload", Kind::Table(WORKLOAD)),
+    may("canary", Kind::Table(CANARY)),
+];
+
+const CANARY: &[Key] = &[
+    must("path", Kind::Text(plain_path)),
+    must("body", Kind::Text(json)),
+    must("answer", Kind::Text(some_text)),
+    must("seconds", Kind::Integer(1, 86_400)),
+];
+
+const GPU: &[Key] = &[
+    must("driver", Kind::Text(driver_version)),
+    must("rims-checked-at", Kind::Text(instant)),
+    must("rim", Kind::Tables(RIM)),
+];
+
+const RIM: &[Key] = &[
+    must("source", Kind::Text(host_path)),
+    must("sha256", Kind::Text(digest)),
 ];
 
 const NETWORK: &[Key] = &[

@@ -208,6 +208,46 @@ pub(super) fn socket_name(text: &str) -> Checked {
     )
 }
 
+/// As NVIDIA counts drivers.
+pub(super) fn driver_version(text: &str) -> Checked {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let parts = text.split('.').count();
+    want(
+        (2..=3).contains(&parts) && text.split('.').all(number),
+        "the version of a driver, for example `580.159.03`",
+    )
+}
+
+/// RFC 3339.
+pub(super) fn instant(text: &str) -> Checked {
+    let parsed: Result<jiff::Timestamp, _> = text.parse();
+    want(
+        parsed.is_ok_and(|time| time.as_second() >= 0),
+        "a time as in `2026-11-22T00:00:00Z`",
+    )
+}
+
+pub(super) fn json(text: &str) -> Checked {
+    let parsed: Result<serde_json::Value, _> = serde_json::from_str(text);
+    want(parsed.is_ok(), "JSON")
+}
+
+/// What a request line can hold without being quoted.
+pub(super) fn plain_path(text: &str) -> Checked {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
+    want(
+        text.starts_with('/') && text.bytes().all(plain),
+        "an absolute path of letters, digits and `/._-`",
+    )
+}
+
+pub(super) fn some_text(text: &str) -> Checked {
+    want(
+        !text.is_empty() && !text.contains('\0'),
+        "a text that is not empty",
+    )
+}
+
 fn starts_with_letter(text: &str) -> bool {
     text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
 }

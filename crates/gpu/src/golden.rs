@@ -285,6 +285,19 @@ impl GoldenValues {
         }
     }
 
+    /// Reads golden values that stand inside of another document, in any order and spelling of JSON.
+    ///
+    /// # Errors
+    /// Every [`GoldenError`] but [`GoldenError::NotCanonical`].
+    pub fn from_value(value: &impl Serialize) -> Result<Self, GoldenError> {
+        let read = serde_json::to_value(value).and_then(serde_json::from_value);
+        let golden: Self = read.map_err(|error| GoldenError::Json {
+            reason: error.to_string(),
+        })?;
+        golden.check()?;
+        Ok(golden)
+    }
+
     /// Canonical JSON with a newline at the end.
     pub fn to_json(&self) -> String {
         // Strings, numbers and lists only: serialisation has nothing to fail on.

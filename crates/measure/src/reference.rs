@@ -90,6 +90,30 @@ pub struct LaunchPolicy {
     pub vmpl: u32,
 }
 
+/// What a GPU must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct GpuReference {
+    /// Golden values as `cloister gpu golden` writes them; `cloister-gpu` reads them.
+    pub golden_values: Json,
+    /// The word of the recipe and of the log, `h100`.
+    pub model: String,
+}
+
+/// JSON that this crate carries and does not understand: numbers of 64 bits, texts, lists, and maps without a key that stands twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Json {
+    /// A number.
+    Number(u64),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Json>),
+    /// A map, keys sorted.
+    Map(#[serde(deserialize_with = "unique")] BTreeMap<String, Json>),
+}
+
 /// Everything a verifier compares one platform's evidence with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -98,6 +122,9 @@ pub struct ReferenceValues {
     pub bank: Bank,
     /// Whether the platform keeps the host out; false for `qemu-vtpm`.
     pub confidential: bool,
+    /// The GPU that the guest must have; absent where it must have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuReference>,
     /// SHA-256 of the files the values are computed from, by name (`uki`, `firmware`, ...).
     #[serde(deserialize_with = "unique")]
     pub inputs: BTreeMap<String, Digest>,

@@ -4,12 +4,9 @@
 //! `tpm2-tools` provision the TPM; QEMU then boots an image with it. What differs from Azure: the report is shorter
 //! (this TPM takes 2048 bytes in an NV index; claims of 2023 fit), and the firmware is OVMF.
 
-use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -26,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 use crate::guest::{self, BOOT_LIMIT, Guest, Turn};
 use crate::images;
 use crate::program::scratch;
+use crate::software_tpm::SoftwareTpm;
 
 /// A made-up AMD with one chip.
 #[derive(Debug)]
@@ -178,16 +176,7 @@ fn provision(state: &Path, processor: &Processor) -> Vec<u8> {
 fn boot(tpm: &SoftwareTpm) -> Guest {
     let _turn = Turn::take();
     let (mut words, port) = guest::without_a_tpm(&images::probe().out.join("disk.raw"));
-    let mut socket = OsString::from("socket,id=tpm,path=");
-    socket.push(tpm.state.join("tpm.ctrl"));
-    words.extend(["-chardev".into(), socket]);
-    let device = [
-        "-tpmdev",
-        "emulator,id=tpm0,chardev=tpm",
-        "-device",
-        "tpm-crb,tpmdev=tpm0",
-    ];
-    words.extend(device.map(OsString::from));
+    words.extend(tpm.device());
     let guest = Guest::start(&words, port);
     let line = guest.line("cloister-init: serving on port", BOOT_LIMIT);
     assert!(
@@ -196,60 +185,4 @@ fn boot(tpm: &SoftwareTpm) -> Guest {
         guest.text()
     );
     guest
-}
-
-/// A running `swtpm`; ends with the value, or with QEMU.
-#[derive(Debug)]
-struct SoftwareTpm {
-    process: Child,
-    state: PathBuf,
-}
-
-impl SoftwareTpm {
-    /// Starts one over the state in a folder, and waits for its socket `tpm.ctrl`.
-    fn start(state: &Path, arguments: &[&str]) -> Self {
-        let control = state.join("tpm.ctrl");
-        fs::remove_file(&control).ok();
-        let folder = state.display();
-        let process = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--tpmstate", &format!("dir={folder}")])
-            .args(["--ctrl", &format!("type=unixio,path={folder}/tpm.ctrl")])
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("swtpm starts");
-        let tpm = Self {
-            process,
-            state: state.to_owned(),
-        };
-        let start = Instant::now();
-        while !control.exists() {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "swtpm has no socket"
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        tpm
-    }
-
-    /// Runs one of `tpm2-tools` in the folder of the state.
-    fn run(&self, line: &str) {
-        let mut words = line.split_whitespace();
-        let output = Command::new(words.next().expect("a program"))
-            .args(words)
-            .current_dir(&self.state)
-            .env("TPM2TOOLS_TCTI", "swtpm:path=tpm")
-            .output()
-            .expect("tpm2-tools are installed");
-        assert!(output.status.success(), "{line}: {output:?}");
-    }
-}
-
-impl Drop for SoftwareTpm {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
 }

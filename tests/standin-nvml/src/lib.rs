@@ -6,7 +6,6 @@
 //! Spec: NVML API reference; `nvml.h` of driver branch 595. Not covered: everything but confidential computing, and names.
 
 #![expect(unsafe_code, reason = "a C interface is made of raw pointers")]
-#![expect(non_snake_case, reason = "the names are NVIDIA's")]
 
 mod driver;
 mod evidence;
@@ -128,6 +127,9 @@ unsafe extern "C" {
     safe fn geteuid() -> c_uint;
 }
 
+/// An address of this library that no exported name leads to.
+static HERE: u8 = 0;
+
 /// Where this library was loaded from.
 fn own_path() -> Option<PathBuf> {
     let mut place = Place {
@@ -136,9 +138,8 @@ fn own_path() -> Option<PathBuf> {
         name: std::ptr::null(),
         address: std::ptr::null_mut(),
     };
-    let own: extern "C" fn() -> c_int = standin_nvml_marker;
     // SAFETY: the address is one of this library, and the place is a live value of the layout of `Dl_info`.
-    let found = unsafe { dladdr(own as *const c_void, &raw mut place) };
+    let found = unsafe { dladdr((&raw const HERE).cast(), &raw mut place) };
     if found == 0 || place.file.is_null() {
         return None;
     }
@@ -172,6 +173,22 @@ fn of_device<T>(
         let last = usize::try_from(driver.devices()).map_err(|_| INVALID_ARGUMENT)?;
         match (1..=last).contains(&number) {
             true => fill(driver, value),
+            false => Err(INVALID_ARGUMENT),
+        }
+    })
+}
+
+/// The same for a call that writes text.
+fn text_of_device(
+    name: &str,
+    device: *mut c_void,
+    (buffer, length): (*mut c_char, c_uint),
+    text: impl FnOnce(&Driver) -> String,
+) -> Return {
+    with(name, |driver| {
+        let last = usize::try_from(driver.devices()).map_err(|_| INVALID_ARGUMENT)?;
+        match (1..=last).contains(&(device as usize)) {
+            true => write_text(&text(driver), buffer, length),
             false => Err(INVALID_ARGUMENT),
         }
     })
@@ -300,9 +317,8 @@ pub extern "C" fn nvmlDeviceGetUUID(
     buffer: *mut c_char,
     length: c_uint,
 ) -> Return {
-    of_device("nvmlDeviceGetUUID", device, buffer, |_, _| {
-        let text = format!("GPU-00000000-0000-0000-0000-{:012}", device as usize);
-        write_text(&text, buffer, length)
+    text_of_device("nvmlDeviceGetUUID", device, (buffer, length), |_| {
+        format!("GPU-00000000-0000-0000-0000-{:012}", device as usize)
     })
 }
 
@@ -313,9 +329,12 @@ pub extern "C" fn nvmlDeviceGetVbiosVersion(
     buffer: *mut c_char,
     length: c_uint,
 ) -> Return {
-    of_device("nvmlDeviceGetVbiosVersion", device, buffer, |driver, _| {
-        write_text(&driver.vbios(), buffer, length)
-    })
+    text_of_device(
+        "nvmlDeviceGetVbiosVersion",
+        device,
+        (buffer, length),
+        Driver::vbios,
+    )
 }
 
 /// Name of the product.
@@ -325,8 +344,8 @@ pub extern "C" fn nvmlDeviceGetName(
     buffer: *mut c_char,
     length: c_uint,
 ) -> Return {
-    of_device("nvmlDeviceGetName", device, buffer, |_, _| {
-        write_text("Stand-in for a GPU", buffer, length)
+    text_of_device("nvmlDeviceGetName", device, (buffer, length), |_| {
+        "Stand-in for a GPU".to_owned()
     })
 }
 

@@ -1,9 +1,12 @@
 //! What to do next after an error of a build stage.
 
+use cloister_rim::RimError;
+
 use crate::cmd::Hinted;
 use crate::disk::DiskError;
 use crate::erofs::{CompressionError, ErofsError};
 use crate::fat::FatWriteError;
+use crate::golden::RecipeRimsError;
 use crate::guest::GuestError;
 use crate::initrd::InitrdError;
 use crate::measurements::MeasurementsError;
@@ -59,6 +62,25 @@ impl Hinted for MeasurementsError {
                 "lock the `AmdSev` build of OVMF in the recipe's `[tools]`, such as Debian's `ovmf-amdsev`"
             }
             _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl Hinted for RecipeRimsError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Digest { .. } => "write the digest of the file you mean into `[[gpu.rim]]`",
+            Self::Refused {
+                source: RimError::Time(_),
+                ..
+            } => "get the newest edition of the RIM from NVIDIA, or change `rims-checked-at`",
+            Self::Refused { .. } => {
+                "get the RIM from NVIDIA again; this file is not what they signed"
+            }
+            Self::Driver { .. } => "name the RIM of the driver that the image has",
+            Self::Rims(_) => "name one RIM of the driver, and one for each VBIOS that is allowed",
+            Self::Read { .. } | Self::Time(_) => return None,
         };
         Some(hint.to_owned())
     }

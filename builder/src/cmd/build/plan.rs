@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::Args;
 use crate::cmd::{CommandError, StoreContext};
-use crate::guest_binary::{self, Environment, GuestBinaryError, Inputs};
+use crate::golden::Golden;
+use crate::guest_binary::{self, Environment, GuestBinaryError, Inputs, Program};
 use crate::initrd;
 use crate::lock::Lock;
 use crate::output;
@@ -36,6 +37,8 @@ pub(super) struct Plan {
     pub(super) environment: Environment,
     /// What the guest binary is made of.
     pub(super) guest_inputs: Inputs,
+    /// What the GPU must measure, and the inputs of the helper that asks it.
+    pub(super) gpu: Option<(Golden, Inputs)>,
     /// Whether derived data of the store may be used.
     pub(super) cache: bool,
     /// Digest of everything that decides the outputs, this program included.
@@ -69,7 +72,14 @@ impl Plan {
         let starts: Vec<PathBuf> = starts.into_iter().flatten().collect();
         let repository = guest_binary::repository(&starts).map_err(GuestBinaryError::from)?;
         let environment = Environment::of_process();
-        let guest_inputs = Inputs::identify(&environment, &repository)?;
+        let guest_inputs = Inputs::identify(&environment, &repository, Program::Init)?;
+        let gpu = match &recipe.gpu {
+            None => None,
+            Some(gpu) => Some((
+                Golden::of_recipe(gpu, &directory)?,
+                Inputs::identify(&environment, &repository, Program::GpuHelper)?,
+            )),
+        };
         let out = here.join(
             args.out
                 .clone()
@@ -85,6 +95,7 @@ impl Plan {
             repository,
             environment,
             guest_inputs,
+            gpu,
             cache: !args.no_cache,
             fingerprint: Digest([0; 32]),
         };
@@ -122,7 +133,13 @@ impl Plan {
             "cloister build 1\0{}\0{}\0",
             program.0, self.lock_sha256
         ));
-        hash.update(format!("{}\0", self.guest_inputs.key(self.lock.epoch)));
+        let programs = [
+            Some(&self.guest_inputs),
+            self.gpu.as_ref().map(|(_, helper)| helper),
+        ];
+        for program in programs.into_iter().flatten() {
+            hash.update(format!("{}\0", program.key(self.lock.epoch)));
+        }
         hash.update(format!("{:?}\0{:?}\0", self.recipe, self.platforms));
         for file in &self.recipe.files {
             let path = self.directory.join(&file.source);

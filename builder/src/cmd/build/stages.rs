@@ -13,10 +13,12 @@ use crate::deb::{Body, Deb};
 use crate::disk::{Contents, Layout, MIB};
 use crate::erofs::{self, Compression, Parameters};
 use crate::fat::Volume;
-use crate::guest_binary::{self, Options};
+use crate::guest::GpuFiles;
+use crate::guest_binary::{self, GuestBinaryError, Options};
 use crate::guid::{Guid, Role as GuidRole};
+use crate::initrd::Members;
 use crate::lock::Role;
-use crate::manifest::{GuestBinaryEntry, Manifest, SCHEMA_VERSION, VerityEntry};
+use crate::manifest::{GpuEntry, GuestBinaryEntry, Manifest, SCHEMA_VERSION, VerityEntry};
 use crate::measurements::{Firmware, Measured, reference};
 use crate::output::{MANIFEST, Output, OutputError, Staging};
 use crate::provenance::Provenance;
@@ -52,11 +54,19 @@ pub(super) fn run(
     )?;
     // Firmware that would boot any kernel ends the build here, not after minutes of it.
     let firmware = firmware.map(Firmware::new).transpose()?;
-    let (guest, built) = guest_beside_tree(plan, ctx, &mut clock)?;
+    let (programs, built) = programs_beside_tree(plan, ctx, &mut clock)?;
     let image = clock.time("root", || write_root(plan, &built, staging, ctx))?;
-    let configuration = guest::configuration(&plan.recipe, &built.kernel.modules, image / 4096)?;
-    let (verity, initrd) =
-        verity_beside_initrd(plan, staging, &guest, &built, &configuration, &mut clock)?;
+    let golden = plan.gpu.as_ref().map(|(golden, _)| golden.values.to_json());
+    let golden = golden.as_deref().map(str::as_bytes);
+    let blocks = image / 4096;
+    let configuration = guest::configuration(&plan.recipe, &built.kernel.modules, blocks, golden)?;
+    let helper = programs.helper.as_deref();
+    let gpu = golden
+        .zip(helper)
+        .map(|(golden, helper)| GpuFiles { golden, helper });
+    let modules = &built.kernel.modules;
+    let members = guest::members(&programs.init, &configuration, modules, gpu);
+    let (verity, initrd) = verity_beside_initrd(plan, staging, &members, &mut clock)?;
     let cmdline = guest::command_line(&plan.recipe, verity.root)?;
     let linux = built.kernel.vmlinuz.bytes();
     let sections = Sections {
@@ -86,12 +96,13 @@ pub(super) fn run(
         cmdline: &cmdline,
         guest_configuration: &configuration,
         gpu: &plan.recipe.guest.gpu,
+        golden: plan.gpu.as_ref().map(|(golden, _)| &golden.values),
         model: &plan.recipe.guest.model,
         firmware: firmware.as_ref(),
     };
     clock.time("measure", || write_measurements(plan, staging, &measured))?;
     clock.time("describe", || write_descriptions(plan, staging, &built))?;
-    write_manifest(plan, staging, &built, &guest, &layout, &verity)?;
+    write_manifest(plan, staging, &built, &programs, &layout, &verity)?;
     Ok(clock.finish())
 }
 
@@ -141,27 +152,35 @@ fn locked_file(
     }
 }
 
-/// Compiles the guest binary while the tree is made.
-fn guest_beside_tree(
+/// Our programs in the initrd.
+struct Programs {
+    init: Vec<u8>,
+    /// Where there must be a GPU.
+    helper: Option<Vec<u8>>,
+}
+
+/// Compiles the programs of the guest while the tree is made.
+fn programs_beside_tree(
     plan: &Plan,
     ctx: &StoreContext,
     clock: &mut Clock,
-) -> Result<(Vec<u8>, Built), CommandError> {
+) -> Result<(Programs, Built), CommandError> {
     let options = Options {
         environment: &plan.environment,
         jobs: ctx.jobs(),
         epoch: plan.lock.epoch,
         cache: plan.cache,
     };
-    let compile = || {
+    let program = |inputs| {
         let say = |line: &str| ctx.progress.say(&format!("guest binary: {line}"));
-        guest_binary::build(
-            &plan.repository,
-            &plan.guest_inputs,
-            &ctx.store,
-            &options,
-            &say,
-        )
+        guest_binary::build(&plan.repository, inputs, &ctx.store, &options, &say)
+    };
+    let compile = || {
+        let helper = plan.gpu.as_ref().map(|(_, inputs)| program(inputs));
+        Ok::<_, GuestBinaryError>(Programs {
+            init: program(&plan.guest_inputs)?,
+            helper: helper.transpose()?,
+        })
     };
     let source = Source {
         recipe: &plan.recipe,
@@ -217,16 +236,13 @@ fn write_root(
 fn verity_beside_initrd(
     plan: &Plan,
     staging: &mut Staging<'_>,
-    guest: &[u8],
-    built: &Built,
-    configuration: &[u8],
+    members: &Members<'_>,
     clock: &mut Clock,
 ) -> Result<(HashTree, Vec<u8>), CommandError> {
     let path = staging.path("root.erofs")?;
     let root = File::open(&path).map_err(|error| OutputError::new(&path, error))?;
-    let members = guest::members(guest, configuration, &built.kernel.modules);
     let compress = || {
-        let archive = initrd::archive(&members, plan.lock.epoch)?;
+        let archive = initrd::archive(members, plan.lock.epoch)?;
         initrd::compress(&archive, plan.lock.compression.level)
     };
     let ((verity, verity_time), (initrd, initrd_time)) =
@@ -311,18 +327,24 @@ fn write_manifest(
     plan: &Plan,
     staging: &mut Staging<'_>,
     built: &Built,
-    guest: &[u8],
+    programs: &Programs,
     layout: &Layout,
     verity: &HashTree,
 ) -> Result<(), CommandError> {
+    let program = |inputs, bytes: &[u8]| GuestBinaryEntry {
+        inputs,
+        sha256: Digest::of(bytes),
+        size: bytes.len(),
+    };
+    let gpu = plan.gpu.as_ref().zip(programs.helper.as_ref());
     let manifest = Manifest {
         builder: format!("cloister {}", env!("CARGO_PKG_VERSION")),
         epoch: plan.lock.epoch,
-        guest_binary: GuestBinaryEntry {
-            inputs: &plan.guest_inputs,
-            sha256: Digest::of(guest),
-            size: guest.len(),
-        },
+        gpu: gpu.map(|((golden, inputs), helper)| GpuEntry {
+            helper: program(inputs, helper),
+            rims: &golden.rims,
+        }),
+        guest_binary: program(&plan.guest_inputs, &programs.init),
         kernel_release: &built.kernel.release,
         lock: &plan.lock,
         lock_sha256: plan.lock_sha256,

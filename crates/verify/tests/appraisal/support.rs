@@ -128,6 +128,7 @@ impl Guest {
             confidential: false,
             inputs: [].into(),
             launch_digests: Vec::new(),
+            gpu: None,
             launch_policy: None,
             platform: "qemu-vtpm".to_owned(),
             recipe: "sample".to_owned(),

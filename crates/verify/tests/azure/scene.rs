@@ -450,6 +450,7 @@ pub(crate) fn reference(platform: &str, pcrs: &[[u8; 32]]) -> ReferenceValues {
         confidential: true,
         inputs: Default::default(),
         launch_digests: Vec::new(),
+        gpu: None,
         launch_policy: None,
         platform: platform.to_owned(),
         recipe: "demo".to_owned(),

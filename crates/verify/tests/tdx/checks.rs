@@ -24,6 +24,7 @@ pub(crate) fn reference(registers: [u8; 4]) -> ReferenceValues {
         confidential: true,
         inputs: Default::default(),
         launch_digests: Vec::new(),
+        gpu: None,
         launch_policy: None,
         platform: "tdx-test".to_owned(),
         recipe: "demo".to_owned(),

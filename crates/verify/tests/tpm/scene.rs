@@ -138,6 +138,7 @@ pub(crate) fn reference(pcrs: &[[u8; 32]]) -> ReferenceValues {
         confidential: false,
         inputs: Default::default(),
         launch_digests: Vec::new(),
+        gpu: None,
         launch_policy: None,
         platform: "qemu-vtpm".to_owned(),
         recipe: "demo".to_owned(),

@@ -35,6 +35,7 @@ fn reference(platform: &str, pcrs: &[[u8; 32]], image: &[usize]) -> ReferenceVal
         confidential: platform != "qemu-vtpm",
         inputs: Default::default(),
         launch_digests: Vec::new(),
+        gpu: None,
         launch_policy: None,
         platform: platform.to_owned(),
         recipe: "demo".to_owned(),

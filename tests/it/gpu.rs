@@ -1,0 +1,200 @@
+//! A guest that must have an H100, on a machine that has a made-up one: evidence, ready, canary, serving; and every fault that must
+//! end it.
+
+mod machine;
+
+use machine::{Bus, boot, image, image_of_another_answer};
+
+use crate::peer::Peer;
+
+const SET_READY: &str = "nvmlSystemSetConfComputeGpusReadyState(1) 0";
+const REPORT: &str = "nvmlDeviceGetConfComputeGpuAttestationReport 0";
+
+#[test]
+fn a_guest_with_a_gpu_serves_after_evidence_ready_and_canary() {
+    let Some(image) = image() else { return };
+    let machine = boot(image, Bus::One, "none");
+    machine.serves();
+    let text = machine.guest.text();
+    let place = |wanted: &str| {
+        let found = text.lines().position(|line| line.contains(wanted));
+        found.unwrap_or_else(|| panic!("no `{wanted}`:\n{text}"))
+    };
+    let order = [
+        "cloister-init: gpu: ok",
+        "cloister-init: gpu: H100 in confidential mode, driver 550.144.03, VBIOS 96.00.5E.00.03",
+        REPORT,
+        SET_READY,
+        "cloister-init: attest: ok",
+        "cloister-init: serving on port",
+        "cloister-init: canary: ok",
+    ];
+    let places = order.map(place);
+    assert!(places.is_sorted(), "{places:?}:\n{text}");
+    let calls = machine::calls(&text);
+    let sets = calls.iter().filter(|call| call.contains("SetConfCompute"));
+    assert_eq!(sets.count(), 1, "{calls:?}");
+    let mut peer = Peer::connect(machine.guest.port);
+    let devices = peer.ask("GET", "/devices", b"");
+    let devices: Vec<String> = serde_json::from_slice(&devices.body).expect("names");
+    for node in ["nvidiactl", "nvidia64"] {
+        assert!(devices.iter().any(|name| name == node), "{devices:?}");
+    }
+}
+
+/// What the stand-in does wrong, or the machine is, and the words on which the guest powers off.
+const FAULTS: [(Bus, &str, &str); 30] = [
+    (Bus::Nothing, "none", "gpu: 0 GPUs on the PCI bus, wanted 1"),
+    (Bus::Two, "none", "gpu: 2 GPUs on the PCI bus, wanted 1"),
+    (
+        Bus::OneAndAnother,
+        "none",
+        "is NVIDIA's and no GPU: a GPU behind a switch cannot be judged",
+    ),
+    (
+        Bus::One,
+        "fault:driver-not-loaded",
+        "gpu: nvmlInit_v2: error 9 (driver not loaded)",
+    ),
+    (
+        Bus::One,
+        "fault:library-version",
+        "gpu: nvmlInit_v2: error 18 (library and driver are of different versions)",
+    ),
+    (
+        Bus::One,
+        "fault:other-driver",
+        "gpu: the library is of driver 570.86.15, the kernel module of 550.144.03",
+    ),
+    (
+        Bus::One,
+        "fault:two-gpus",
+        "gpu: the library sees 2 GPUs, wanted 1",
+    ),
+    (
+        Bus::One,
+        "fault:blackwell",
+        "gpu: GPU architecture 10, wanted 9 (Hopper)",
+    ),
+    (
+        Bus::One,
+        "fault:protected-pcie",
+        "gpu: multi-GPU mode 1, wanted 0: one GPU for one guest",
+    ),
+    (
+        Bus::One,
+        "fault:dev-tools",
+        "gpu: developer tools are on: the GPU hides nothing",
+    ),
+    (
+        Bus::One,
+        "fault:confidential-off",
+        "gpu: confidential computing is off in the GPU: the host must set it",
+    ),
+    (
+        Bus::One,
+        "fault:simulation",
+        "gpu: environment 1 of the GPU, wanted 2 (production)",
+    ),
+    (
+        Bus::One,
+        "fault:ready-already",
+        "gpu: the GPU is ready already: set by developer tools, or by an earlier session",
+    ),
+    (
+        Bus::One,
+        "fault:count-changes",
+        "gpu: nvmlDeviceGetCount_v2: 2 GPUs, another number than before",
+    ),
+    (
+        Bus::One,
+        "fault:abort",
+        "gpu: GPU helper ended instead of answering `evidence`",
+    ),
+    (
+        Bus::One,
+        "fault:hang",
+        "gpu: GPU helper did not answer `evidence` in time",
+    ),
+    (
+        Bus::One,
+        "fault:lost",
+        "gpu: nvmlDeviceGetConfComputeGpuAttestationReport: error 15 (GPU is lost)",
+    ),
+    (
+        Bus::One,
+        "fault:oversize",
+        "gpu: nvmlDeviceGetConfComputeGpuAttestationReport: 8193 bytes, more than there is room for",
+    ),
+    (Bus::One, "fault:empty", "gpu: gpu-report-format: "),
+    (Bus::One, "fault:trailing", "gpu: gpu-report-format: "),
+    (Bus::One, "fault:garbage-chain", "gpu: gpu-report-format: "),
+    (Bus::One, "fault:other-root", "gpu: gpu-chain: "),
+    (Bus::One, "fault:other-firmware", "gpu: gpu-fwid: "),
+    (Bus::One, "fault:stale-nonce", "gpu: gpu-nonce: "),
+    (Bus::One, "fault:other-vbios", "gpu: gpu-vbios-version: "),
+    (Bus::One, "fault:other-signer", "gpu: gpu-signature: "),
+    (
+        Bus::One,
+        "fault:measurement",
+        "gpu: gpu-measurements: wanted the golden values, found 1 of 33 differ, at indices 9",
+    ),
+    (
+        Bus::One,
+        "fault:latched",
+        "gpu: the driver refuses to become ready: it has latched a failure",
+    ),
+    (
+        Bus::One,
+        "fault:ready-does-not-stick",
+        "gpu: ready state 0 after it was set, wanted 1",
+    ),
+    (Bus::One, "fault:unheard-of", "gpu: nvmlInit_v2: error 999"),
+];
+
+/// Faults whose GPU is set ready, or at least asked to be: nothing was wrong before.
+const AFTER_THE_VERDICT: [&str; 2] = ["fault:latched", "fault:ready-does-not-stick"];
+
+#[test]
+fn every_fault_ends_the_guest_by_its_name_and_before_it_serves() {
+    let Some(image) = image() else { return };
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let mut seen = 0;
+        while let Some((bus, fault, wanted)) =
+            FAULTS.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        {
+            let machine = boot(image, *bus, fault);
+            let (last, calls) = machine.refusal();
+            assert!(last.contains(wanted), "{bus:?} {fault}: {last}");
+            let asked = calls.iter().any(|call| call.contains("SetConfCompute"));
+            assert_eq!(
+                asked,
+                AFTER_THE_VERDICT.contains(fault),
+                "{fault}: {calls:?}"
+            );
+            seen += 1;
+        }
+        seen
+    };
+    let seen: usize = std::thread::scope(|scope| {
+        let threads = [scope.spawn(work), scope.spawn(work)];
+        threads
+            .map(|thread| thread.join().expect("no fault goes unseen"))
+            .iter()
+            .sum()
+    });
+    assert_eq!(seen, FAULTS.len());
+}
+
+#[test]
+fn another_answer_than_the_canarys_ends_the_guest() {
+    let Some(image) = image_of_another_answer() else {
+        return;
+    };
+    let (last, _) = boot(&image, Bus::One, "none").refusal();
+    assert!(
+        last.contains("canary: not the answer that is wanted"),
+        "{last}"
+    );
+}
