@@ -3,9 +3,20 @@
 
 mod machine;
 
-use machine::{Bus, boot, image, image_of_another_answer};
+use std::path::Path;
 
+use cloister_gpu::RootKey;
+use cloister_measure::reference::ReferenceValues;
+use cloister_verify::azure::MICROSOFT;
+use cloister_verify::layers::{self, Expected};
+use cloister_verify::policy::PolicyFile;
+use cloister_verify::{Conclusion, Policy, Verdict};
+use machine::{Bus, Machine, boot, image, image_of_another_answer};
+
+use crate::guest;
 use crate::peer::Peer;
+
+const NONCE: [u8; 32] = [7; 32];
 
 const SET_READY: &str = "nvmlSystemSetConfComputeGpusReadyState(1) 0";
 const REPORT: &str = "nvmlDeviceGetConfComputeGpuAttestationReport 0";
@@ -34,12 +45,107 @@ fn a_guest_with_a_gpu_serves_after_evidence_ready_and_canary() {
     let calls = machine::calls(&text);
     let sets = calls.iter().filter(|call| call.contains("SetConfCompute"));
     assert_eq!(sets.count(), 1, "{calls:?}");
+    verdicts(&machine, &image.reference(), &image.expected());
     let mut peer = Peer::connect(machine.guest.port);
     let devices = peer.ask("GET", "/devices", b"");
     let devices: Vec<String> = serde_json::from_slice(&devices.body).expect("names");
     for node in ["nvidiactl", "nvidia64"] {
         assert!(devices.iter().any(|name| name == node), "{devices:?}");
     }
+}
+
+/// Both layers in one verdict each, CPU and GPU; and all that must make it another.
+fn verdicts(machine: &Machine, reference: &ReferenceValues, expected: &Path) {
+    let connection = Connection::to(machine.guest.port);
+    let made_up = [RootKey(machine::root())];
+    for verdict in connection.judge(reference, &made_up) {
+        assert!(verdict.accepted, "{verdict}");
+        let checks = verdict.checks.iter();
+        let of_gpu = checks.filter(|check| check.name.starts_with("gpu-") && check.required);
+        assert_eq!(of_gpu.count(), 15, "{verdict}");
+    }
+    for verdict in connection.judge(reference, &[RootKey::nvidia()]) {
+        assert_eq!(failed(&verdict), ["gpu-chain"], "{verdict}");
+    }
+    let mut without = reference.clone();
+    without.gpu = None;
+    for verdict in connection.judge(&without, &made_up) {
+        assert_eq!(failed(&verdict), ["devices"], "{verdict}");
+    }
+    // The section of one leaf with the leaf of another guest: the nonce is not its own.
+    let other = Connection::to(guest::probe().port);
+    let swapped = Connection {
+        leaf: other.leaf.clone(),
+        ..Connection::to(machine.guest.port)
+    };
+    let [_, session] = swapped.judge(reference, &made_up);
+    assert!(failed(&session).contains(&"gpu-nonce"), "{session}");
+    // A guest without a GPU, where one is wanted.
+    for verdict in other.judge(reference, &made_up) {
+        let failed = failed(&verdict);
+        assert!(
+            failed.contains(&"gpu-evidence") && failed.contains(&"devices"),
+            "{verdict}"
+        );
+    }
+    let said = machine.guest.verify(expected);
+    assert_eq!(said.code, 1, "{said:#?}");
+    let verdict: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    for layer in ["leaf", "session"] {
+        let checks = verdict[layer]["checks"].as_array().expect("checks");
+        let failed = checks.iter().filter(|check| check["status"] == "fail");
+        let names: Vec<_> = failed.map(|check| check["name"].as_str()).collect();
+        assert_eq!(names, [Some("gpu-chain")], "{verdict:#}");
+    }
+}
+
+/// What one connection showed.
+struct Connection {
+    leaf: Vec<u8>,
+    leaf_bundle: Vec<u8>,
+    exporter: [u8; 32],
+    session_bundle: Vec<u8>,
+}
+
+impl Connection {
+    fn to(port: u16) -> Self {
+        let mut peer = Peer::connect(port);
+        Self {
+            leaf_bundle: peer.leaf_bundle(),
+            exporter: peer.exporter(&NONCE),
+            session_bundle: peer.session_bundle(&NONCE),
+            leaf: peer.leaf,
+        }
+    }
+
+    fn judge(&self, reference: &ReferenceValues, gpu_roots: &[RootKey]) -> [Verdict; 2] {
+        let expected = Expected {
+            reference,
+            policy: &Policy::default(),
+            platform: &PolicyFile::default(),
+            roots: &MICROSOFT,
+            collateral: None,
+            gpu_roots,
+        };
+        let now = std::time::SystemTime::now();
+        let now = now
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("a time")
+            .as_secs();
+        let (leaf, session) = (&self.leaf, &self.session_bundle);
+        [
+            layers::appraise_leaf(leaf, &self.leaf_bundle, &expected, now),
+            layers::appraise_session(leaf, &NONCE, &self.exporter, session, &expected, now),
+        ]
+    }
+}
+
+fn failed(verdict: &Verdict) -> Vec<&str> {
+    assert_eq!(verdict.conclusion, Conclusion::Rejected, "{verdict}");
+    verdict
+        .failures()
+        .map(|check| check.name.as_str())
+        .collect()
 }
 
 /// What the stand-in does wrong, or the machine is, and the words on which the guest powers off.

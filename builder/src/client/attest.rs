@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cloister_evidence::bundle::{CONTENT_TYPE, MAX_BUNDLE, WELL_KNOWN_PATH};
+use cloister_gpu::RootKey;
 use cloister_measure::reference::ReferenceValues;
 use cloister_verify::azure::MICROSOFT;
 use cloister_verify::certificate::spki;
@@ -129,13 +130,14 @@ impl Shown<'_> {
             platform: &expectation.platform,
             roots: &MICROSOFT,
             collateral: expectation.collateral.as_ref(),
+            gpu_roots: &[RootKey::nvidia()],
         };
         let leaf = layers::appraise_leaf(self.leaf, self.leaf_bundle, &expected, now);
         let leaf = leaf.by(Clock::Machine);
         // A leaf without a readable key has failed above; there is no session to appraise then.
-        let session = spki(self.leaf).ok().map(|spki| {
+        let session = spki(self.leaf).ok().map(|_| {
             let (nonce, exporter, bundle) = (self.nonce, self.exporter, self.session_bundle);
-            layers::appraise_session(&spki, nonce, exporter, bundle, &expected, now)
+            layers::appraise_session(self.leaf, nonce, exporter, bundle, &expected, now)
                 .by(Clock::Machine)
         });
         let conclusion = conclude(&leaf, session.as_ref());

@@ -297,7 +297,7 @@ impl Case<'_> {
             registers::compare(values, reference, checks);
         }
         match self.bound {
-            Some(bound) => registers::logs(values, &bound.bundle, checks),
+            Some(bound) => registers::logs(values, &bound.bundle, self.expected.reference, checks),
             None => tpm::event_log(self.beside.event_log, values, checks),
         }
     }

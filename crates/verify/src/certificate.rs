@@ -4,7 +4,7 @@
 //! draft-ietf-rats-msg-wrap (the extension). Leaves are self-signed: what vouches for them is the
 //! evidence, not a certificate authority.
 
-use cloister_evidence::binding::MAX_LEAF_VALIDITY;
+use cloister_evidence::binding::{self, MAX_LEAF_VALIDITY};
 use cloister_evidence::bundle::{EXTENSION_OID, LeafExtension};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{DerSignature, VerifyingKey};
@@ -83,6 +83,17 @@ pub fn spki(leaf_der: &[u8]) -> Result<Vec<u8>, LeafError> {
         .subject_public_key_info
         .to_der()
         .map_err(der)
+}
+
+/// The nonce that the GPU of the leaf's guest was asked with; `None` for what is not a leaf of "cloister-ra/1".
+pub(crate) fn gpu_nonce(leaf_der: &[u8]) -> Option<[u8; 32]> {
+    let leaf = parse(leaf_der).ok()?;
+    let spki = leaf.tbs_certificate.subject_public_key_info.to_der().ok()?;
+    let validity = &leaf.tbs_certificate.validity;
+    let seconds = |time: &x509_cert::time::Time| time.to_unix_duration().as_secs();
+    let (not_before, not_after) = (seconds(&validity.not_before), seconds(&validity.not_after));
+    let spki = Sha256::digest(spki).into();
+    Some(binding::gpu_nonce(&spki, not_before, not_after))
 }
 
 /// What the evidence has to match.

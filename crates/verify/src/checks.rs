@@ -38,7 +38,7 @@ rules! {
     PCR_DIGEST "pcr-digest" "the PCR values in the evidence must be those that were quoted"
     CLOISTER_LOG "cloister-log" "Cloister's log must replay to PCR 15 and end with its separator"
     FIRMWARE_LOG "firmware-log" "the firmware's event log must replay to PCRs 0 to 9"
-    DEVICES "devices" "the device section must be known and agree with the event log"
+    DEVICES "devices" "the device section must be known, and be what the reference values and the event log say"
     AK_ORIGIN "ak-origin" "a chain from the TPM's maker would show that the attestation key lives in a real TPM"
     CONFIDENTIAL "confidential" "the platform must keep the host out of the guest's memory"
 }

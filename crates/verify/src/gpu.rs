@@ -3,7 +3,9 @@
 //! The verdict is about the GPU alone. That it is the one that serves a guest, only the guest's own evidence can say.
 //! Left out: reading RIMs, which is XML; golden values are an argument.
 
-use cloister_gpu::{Appraisal, Cause, Expected, Outcome, Step};
+use cloister_evidence::devices::{Devices, GpuEvidence};
+use cloister_gpu::{Appraisal, Cause, Expected, GoldenValues, Outcome, RootKey, Step};
+use cloister_measure::reference::GpuReference;
 
 use crate::Verdict;
 use crate::checks::{Checks, Rule, rules};
@@ -13,6 +15,9 @@ use crate::verdict::{Mismatch, Mode, Subject, Trust};
 const PLATFORM: &str = "nvidia-gpu";
 
 rules! {
+    EVIDENCE "gpu-evidence" "a guest that must have a GPU must show what it says of itself"
+    GOLDEN "gpu-golden-values" "without golden values nothing a GPU measures can be judged"
+    LEAF "gpu-leaf" "the GPU's report must belong to the key that the CPU's evidence is about"
     FORMAT "gpu-report-format" "the report must be one SPDM 1.1 response behind its request and the chain five certificates, both strict, nothing behind them"
     MODEL "gpu-model" "the device must be a GH100 (H100): other chips and switches measure other things"
     CHAIN "gpu-chain" "the chain must hold from the leaf to the pinned root of NVIDIA's devices"
@@ -43,6 +48,47 @@ const RULES: &[&Rule] = &[
     &MEASUREMENTS,
 ];
 
+/// Appraises the device section of a guest whose reference values name a GPU: it must be there, and hold for the nonce of the leaf.
+pub(crate) fn appraise_section(
+    section: Option<&[u8]>,
+    nonce: Option<[u8; 32]>,
+    wanted: &GpuReference,
+    roots: &[RootKey],
+    at: u64,
+) -> Verdict {
+    let mut checks = Checks::default();
+    let evidence = match section.map(Devices::decode) {
+        Some(Ok(Devices::H100(evidence))) => Ok(evidence),
+        Some(Ok(_)) => Err("a section without a GPU".to_owned()),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("no bundle".to_owned()),
+    };
+    let evidence = checks.take(&EVIDENCE, "evidence of one H100", evidence);
+    let golden = GoldenValues::from_value(&wanted.golden_values);
+    let golden = checks.take(&GOLDEN, "golden values in the reference values", golden);
+    let nonce = checks.take(
+        &LEAF,
+        "a leaf that names the GPU's nonce",
+        nonce.ok_or("no leaf that can be read"),
+    );
+    let mut verdict = match (&evidence, &golden, &nonce) {
+        (Some(GpuEvidence { report, chain }), Some(golden), Some(nonce)) => {
+            let expected = Expected {
+                nonce,
+                driver: None,
+                vbios: None,
+                golden: Some(golden),
+                roots,
+                at,
+            };
+            appraise(report, chain, &expected)
+        }
+        _ => Verdict::new(&subject(at), Checks::default().finish(RULES)),
+    };
+    verdict.checks.splice(0..0, checks.finish(&[]));
+    verdict
+}
+
 /// Appraises a report with the chain of the GPU that made it. Without golden values the verdict is `collateral-missing` at best.
 pub fn appraise(report: &[u8], chain: &[u8], expected: &Expected<'_>) -> Verdict {
     let appraisal = cloister_gpu::appraise(report, chain, expected);
@@ -62,17 +108,20 @@ pub fn appraise(report: &[u8], chain: &[u8], expected: &Expected<'_>) -> Verdict
             Outcome::NotMade => {}
         }
     }
-    let subject = Subject {
+    let mut verdict = Verdict::new(&subject(expected.at), checks.finish(RULES));
+    verdict.mismatches = mismatches(&appraisal);
+    verdict
+}
+
+fn subject(at: u64) -> Subject<'static> {
+    Subject {
         mode: Mode::Evidence,
         platform: PLATFORM,
         recipe: None,
         confidential: false,
         trust: Trust::Hardware,
-        at: Some(expected.at),
-    };
-    let mut verdict = Verdict::new(&subject, checks.finish(RULES));
-    verdict.mismatches = mismatches(&appraisal);
-    verdict
+        at: Some(at),
+    }
 }
 
 fn rule(step: Step) -> &'static Rule {

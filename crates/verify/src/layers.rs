@@ -7,13 +7,14 @@
 use cloister_evidence::batch::BatchError;
 use cloister_evidence::binding::{Mode, ReportData, binding};
 use cloister_evidence::bundle::{self, Bundle, BundleError};
+use cloister_gpu::RootKey;
 use cloister_measure::reference::ReferenceValues;
 
 use crate::certificate::{self, Leaf};
 use crate::checks::{self, Checks};
 use crate::collateral::SnpCollateral;
 use crate::policy::PolicyFile;
-use crate::{Policy, Verdict, azure, tpm};
+use crate::{Policy, Verdict, azure, gpu, tpm};
 
 /// What an endpoint is held against.
 #[derive(Debug, Clone, Copy)]
@@ -28,26 +29,56 @@ pub struct Expected<'a> {
     pub roots: &'a azure::Roots<'a>,
     /// What AMD publishes about the chip; nothing of it adds trust.
     pub collateral: Option<&'a SnpCollateral>,
+    /// Keys that the chain of a GPU may end in: [`RootKey::nvidia`] outside of tests.
+    pub gpu_roots: &'a [RootKey],
 }
 
 /// Appraises a leaf certificate and the bundle served with it.
 ///
 /// `leaf_der` is the certificate of the TLS handshake, `bundle` the answer of
 /// `GET /.well-known/attestation`, `now` the verifier's own clock in seconds since the Unix epoch.
-/// TLS itself must have shown that the peer holds the leaf's key.
+/// TLS itself must have shown that the peer holds the leaf's key. Where the reference values name a GPU, its checks are part of the verdict.
 pub fn appraise_leaf(leaf_der: &[u8], bundle: &[u8], expected: &Expected<'_>, now: u64) -> Verdict {
-    match expected.reference.platform.as_str() {
+    let (reference, policy) = (expected.reference, expected.policy);
+    let verdict = match reference.platform.as_str() {
         azure::ON_SNP => azure::appraise_leaf(leaf_der, bundle, expected, now),
-        _ => tpm::appraise_leaf(leaf_der, bundle, expected.reference, expected.policy, now),
-    }
+        _ => tpm::leaf(leaf_der, bundle, reference, policy, now),
+    };
+    with_gpu(
+        verdict,
+        leaf_der,
+        bundle,
+        reference,
+        expected.gpu_roots,
+        now,
+    )
+}
+
+/// Adds the checks of the GPU that the reference values name. Layer B carries the section of its leaf: the nonce is the leaf's in both.
+pub(crate) fn with_gpu(
+    verdict: Verdict,
+    leaf_der: &[u8],
+    bundle: &[u8],
+    reference: &ReferenceValues,
+    roots: &[RootKey],
+    now: u64,
+) -> Verdict {
+    let Some(wanted) = &reference.gpu else {
+        return verdict;
+    };
+    let bundle = Bundle::decode(bundle).ok();
+    let section = bundle.as_ref().map(|bundle| bundle.devices.as_slice());
+    let nonce = certificate::gpu_nonce(leaf_der);
+    verdict.and(gpu::appraise_section(section, nonce, wanted, roots, now))
 }
 
 /// Appraises a bundle that was made for one TLS connection.
 ///
-/// Arguments as for [`tpm::appraise_session`]; `now` is the verifier's own clock in seconds since the Unix epoch, against which the
+/// `leaf_der` is the certificate that the peer showed in the handshake of this very connection, other arguments as for
+/// [`tpm::appraise_session`]; `now` is the verifier's own clock in seconds since the Unix epoch, against which the
 /// certificates behind the hardware's report are held.
 pub fn appraise_session(
-    spki_der: &[u8],
+    leaf_der: &[u8],
     nonce: &[u8; 32],
     exporter: &[u8; 32],
     bundle: &[u8],
@@ -55,10 +86,20 @@ pub fn appraise_session(
     now: u64,
 ) -> Verdict {
     let (reference, policy) = (expected.reference, expected.policy);
-    match reference.platform.as_str() {
-        azure::ON_SNP => azure::appraise_session(spki_der, nonce, exporter, bundle, expected, now),
-        _ => tpm::appraise_session(spki_der, nonce, exporter, bundle, reference, policy),
-    }
+    // A leaf whose key cannot be read fails the check of the key.
+    let spki = certificate::spki(leaf_der).unwrap_or_default();
+    let verdict = match reference.platform.as_str() {
+        azure::ON_SNP => azure::appraise_session(&spki, nonce, exporter, bundle, expected, now),
+        _ => tpm::session(&spki, nonce, exporter, bundle, reference, policy),
+    };
+    with_gpu(
+        verdict,
+        leaf_der,
+        bundle,
+        reference,
+        expected.gpu_roots,
+        now,
+    )
 }
 
 /// A bundle, and what the hardware must have committed to.

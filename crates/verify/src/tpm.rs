@@ -33,8 +33,20 @@ const DEMANDED: u32 = FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | RESTRIC
 ///
 /// `leaf_der` is the certificate of the TLS handshake, `bundle` the answer of
 /// `GET /.well-known/attestation`, `now` the verifier's own clock in seconds since the Unix epoch.
-/// TLS itself must have shown that the peer holds the leaf's key.
+/// TLS itself must have shown that the peer holds the leaf's key. No GPU is trusted here: reference values that name one are not met.
 pub fn appraise_leaf(
+    leaf_der: &[u8],
+    bundle: &[u8],
+    reference: &ReferenceValues,
+    policy: &Policy,
+    now: u64,
+) -> Verdict {
+    let verdict = leaf(leaf_der, bundle, reference, policy, now);
+    layers::with_gpu(verdict, leaf_der, bundle, reference, &[], now)
+}
+
+/// The checks of everything but a GPU.
+pub(crate) fn leaf(
     leaf_der: &[u8],
     bundle: &[u8],
     reference: &ReferenceValues,
@@ -63,8 +75,22 @@ pub fn appraise_leaf(
 /// very connection ([`certificate::spki`]), `nonce` the 32 bytes that the verifier chose and sent, and
 /// `exporter` the keying material that the verifier exported itself from this connection with the
 /// label [`cloister_evidence::binding::EXPORTER_LABEL`] and the nonce as context; it must never come
-/// from the peer. Whether the leaf is valid is for [`appraise_leaf`] to say.
+/// from the peer. Whether the leaf is valid is for [`appraise_leaf`] to say. No GPU is trusted here: reference values that name one
+/// are not met.
 pub fn appraise_session(
+    spki_der: &[u8],
+    nonce: &[u8; 32],
+    exporter: &[u8; 32],
+    bundle: &[u8],
+    reference: &ReferenceValues,
+    policy: &Policy,
+) -> Verdict {
+    let verdict = session(spki_der, nonce, exporter, bundle, reference, policy);
+    layers::with_gpu(verdict, &[], bundle, reference, &[], 0)
+}
+
+/// The checks of everything but a GPU.
+pub(crate) fn session(
     spki_der: &[u8],
     nonce: &[u8; 32],
     exporter: &[u8; 32],
@@ -85,7 +111,7 @@ pub fn appraise_session(
 fn evidence(bound: &Bound, reference: &ReferenceValues, checks: &mut Checks) {
     if let Some(pcrs) = quote::appraise(&bound.bundle.cpu, bound.report_data, checks) {
         registers::compare(&pcrs, reference, checks);
-        registers::logs(&pcrs, &bound.bundle, checks);
+        registers::logs(&pcrs, &bound.bundle, Some(reference), checks);
     }
 }
 

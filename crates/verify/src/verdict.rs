@@ -175,6 +175,17 @@ impl Verdict {
         }
     }
 
+    /// Adds the checks of another verdict about the same machine; what follows is drawn from all of them.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.checks.extend(other.checks);
+        self.mismatches.extend(other.mismatches);
+        self.conclusion = conclude(&self.checks);
+        self.accepted = self.conclusion == Conclusion::Accepted;
+        self.confidential &= self.accepted;
+        self.evaluated_at = self.evaluated_at.or(other.evaluated_at);
+        self
+    }
+
     /// Says where the time came from, which only the caller knows.
     pub fn by(mut self, clock: Clock) -> Self {
         self.clock = self.evaluated_at.is_some().then_some(clock);

@@ -6,7 +6,7 @@ use cloister_verify::azure::{MICROSOFT, Roots};
 use cloister_verify::collateral::{Collateral, Der, SnpCollateral};
 use cloister_verify::layers::{self, Expected};
 use cloister_verify::policy::PolicyFile;
-use cloister_verify::{Conclusion, Policy, Trust, Verdict, certificate};
+use cloister_verify::{Conclusion, Policy, Trust, Verdict};
 
 use super::machine::machine;
 use super::{NONCE, failed, validity};
@@ -50,13 +50,13 @@ impl Connection {
             platform: &platform,
             roots,
             collateral: Some(&collateral),
+            gpu_roots: &[],
         };
         let (leaf, now) = (&self.leaf, validity(&self.leaf).2);
-        let spki = certificate::spki(leaf).expect("a key");
         let (exporter, session) = (&self.exporter, &self.session_bundle);
         [
             layers::appraise_leaf(leaf, &self.leaf_bundle, &expected, now),
-            layers::appraise_session(&spki, &NONCE, exporter, session, &expected, now),
+            layers::appraise_session(leaf, &NONCE, exporter, session, &expected, now),
         ]
     }
 }

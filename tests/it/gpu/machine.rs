@@ -182,8 +182,13 @@ fn sources() -> &'static Path {
     })
 }
 
+/// The public key of the made-up NVIDIA.
+pub(super) fn root() -> [u8; 97] {
+    Gpu::new(LABEL).and_then(|gpu| gpu.root()).expect("a key")
+}
+
 fn hardware() -> String {
-    let root = Gpu::new(LABEL).and_then(|gpu| gpu.root()).expect("a key");
+    let root = root();
     format!(
         "//! The edge of the hardware in a test.\nuse cloister_gpu::RootKey;\npub(super) const VENDOR: &str = \"0x1234\";\npub(super) const NUMBERS: &str = \"/root/usr/lib/standin/devices\";\npub(super) const DRIVER: &str = \"/root/usr/lib/standin/driver\";\npub(super) fn roots() -> [RootKey; 1] {{ [RootKey({root:?})] }}\n"
     )

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use cloister_gpu::RootKey;
 use cloister_measure::reference::ReferenceValues;
 use cloister_verify::azure::MICROSOFT;
 use cloister_verify::cert::{Form, Leaf, ccc, form, privasys, wrapped};
@@ -133,6 +134,7 @@ impl Args {
             platform: &platform.unwrap_or_default(),
             roots: &MICROSOFT,
             collateral: Some(&of_amd),
+            gpu_roots: &[RootKey::nvidia()],
         };
         Ok(layers::appraise_leaf(leaf, &bundle, &expected, at))
     }

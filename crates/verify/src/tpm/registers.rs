@@ -124,7 +124,12 @@ pub(crate) fn compare(pcrs: &PcrValues, reference: &ReferenceValues, checks: &mu
 }
 
 /// Replays the logs and compares the device section with them.
-pub(crate) fn logs(pcrs: &PcrValues, bundle: &Bundle, checks: &mut Checks) {
+pub(crate) fn logs(
+    pcrs: &PcrValues,
+    bundle: &Bundle,
+    reference: Option<&ReferenceValues>,
+    checks: &mut Checks,
+) {
     let log = match EventLog::decode(&bundle.log) {
         Ok(log) => log,
         Err(error) => {
@@ -136,7 +141,9 @@ pub(crate) fn logs(pcrs: &PcrValues, bundle: &Bundle, checks: &mut Checks) {
     cloister_log(pcrs, &log, checks);
     let replayed = replay(log.firmware(), false);
     firmware_log(&checks::FIRMWARE_LOG, pcrs, replayed, checks);
-    devices(&bundle.devices, &log, checks);
+    let gpu = reference.and_then(|reference| reference.gpu.as_ref());
+    let wanted = gpu.map_or("none", |gpu| gpu.model.as_str());
+    devices(&bundle.devices, &log, wanted, checks);
 }
 
 fn cloister_log(pcrs: &PcrValues, log: &EventLog, checks: &mut Checks) {
@@ -218,20 +225,32 @@ pub(super) fn firmware_log(
     }
 }
 
-fn devices(section: &[u8], log: &EventLog, checks: &mut Checks) {
+/// `model` is the word of the reference values: `none`, or that of a GPU.
+fn devices(section: &[u8], log: &EventLog, model: &str, checks: &mut Checks) {
     let rule = &checks::DEVICES;
-    let wanted = "no GPU, and one log event `gpu` that says `none`";
-    if let Err(error) = Devices::decode(section) {
-        checks.require(rule, false, wanted, error.to_string());
-        return;
+    let wanted = match model {
+        "none" => "no GPU, and one log event `gpu` that says `none`".to_owned(),
+        model => format!("evidence of one GPU, and one log event `gpu` that says `{model}`"),
+    };
+    match Devices::decode(section) {
+        Err(error) => {
+            checks.require(rule, false, wanted, error.to_string());
+            return;
+        }
+        Ok(devices) if devices.word() != model => {
+            let found = format!("a section that says `{}`", devices.word());
+            checks.require(rule, false, wanted, found);
+            return;
+        }
+        Ok(_) => {}
     }
     let mut words = log.events().iter().filter(|event| event.name() == GPU);
     let (first, second) = (words.next(), words.next());
-    let agrees = first.is_some_and(|event| event.value() == b"none") && second.is_none();
-    let found = if agrees {
-        wanted
-    } else {
-        "a log that says otherwise"
+    let says = |event: &cloister_evidence::log::Event| event.value() == model.as_bytes();
+    let agrees = first.is_some_and(says) && second.is_none();
+    let found = match agrees {
+        true => wanted.clone(),
+        false => "a log that says otherwise".to_owned(),
     };
     checks.require(rule, agrees, wanted, found);
 }
