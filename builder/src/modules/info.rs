@@ -20,6 +20,8 @@ pub(super) struct Info {
     pub(super) after: Vec<String>,
     /// Aliases as written.
     pub(super) aliases: Vec<String>,
+    /// Its version, where it names one.
+    pub(super) version: Option<String>,
 }
 
 /// Why a module cannot be looked into.
@@ -56,6 +58,11 @@ pub(super) fn plain(file: &[u8], bytes: &[u8]) -> Result<Vec<u8>, InfoError> {
     Ok(plain)
 }
 
+/// The version that a module names; `file` as for `plain`.
+pub(crate) fn version(file: &[u8], bytes: &[u8]) -> Result<Option<String>, InfoError> {
+    Ok(Info::read(&plain(file, bytes)?)?.version)
+}
+
 impl Info {
     /// Looks into a module's ELF file.
     pub(super) fn read(elf: &[u8]) -> Result<Info, InfoError> {
@@ -72,6 +79,7 @@ impl Info {
                         .extend(names.split(',').filter(|n| !n.is_empty()).map(normalised));
                 }
                 Some(("softdep", text)) => info.soft(text),
+                Some(("version", version)) => info.version = Some(version.to_owned()),
                 Some(("alias", alias)) => info.aliases.push(alias.to_owned()),
                 _ => {}
             }

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use crate::tree::{Content, KernelFiles, Module, Tree, TreePath, show};
 use info::Info;
-pub(crate) use info::InfoError;
+pub(crate) use info::{InfoError, version};
 
 /// Why kernel or modules cannot be had.
 #[derive(Debug, thiserror::Error)]

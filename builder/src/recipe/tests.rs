@@ -94,7 +94,7 @@ fn find_accepts_a_name_a_directory_and_a_file() {
 fn every_mistake_is_reported_with_its_line_and_a_suggestion() {
     let text = GOOD
         .replace("packages = ", "pakages = ")
-        .replace("gpu = \"none\"", "gpu = \"h100\"")
+        .replace("gpu = \"none\"", "gpu = \"h10\"")
         .replace("user = \"workload\"\n", "user = \"worklaod\"\n");
     assert_eq!(
         said(&text),
@@ -112,11 +112,12 @@ error: unknown key `base.pakages`
   | ^^^^^^^
   = hint: did you mean `packages`?
 
-error: `guest.gpu` has `h100`, wanted one of `none`
+error: `guest.gpu` has `h10`, wanted one of `none`, `h100`
   --> ROOT/recipes/small/recipe.toml:33:7
    |
-33 | gpu = "h100"
-   |       ^^^^^^
+33 | gpu = "h10"
+   |       ^^^^^
+   = hint: did you mean `h100`?
 
 error: `guest.workload.user`: the recipe has no user `worklaod`
   --> ROOT/recipes/small/recipe.toml:38:8
@@ -226,6 +227,88 @@ fn single_mistakes_are_named() {
         checked += 1;
     }
     assert_eq!(checked, 18);
+}
+
+/// The good recipe with a GPU.
+fn with_gpu() -> String {
+    let canary = r#"
+[guest.canary]
+path = "/v1/completions"
+body = '{"prompt":"The capital of France is"}'
+answer = " Paris"
+seconds = 600
+
+[gpu]
+driver = "550.144.03"
+rims-checked-at = "2025-06-01T00:00:00Z"
+
+[[gpu.rim]]
+source = "files/run"
+sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+"#;
+    GOOD.replace("gpu = \"none\"", "gpu = \"h100\"") + canary
+}
+
+/// What of the recipe with a GPU becomes what, and what is said.
+const GPU_REPLACED: &[(&str, &str, &str)] = &[
+    (
+        "gpu = \"h100\"",
+        "gpu = \"none\"",
+        "`guest.gpu` is `none`, and there is a table `[gpu]`",
+    ),
+    ("[gpu]\n", "[guest.gpus]\n", "key `gpu` is missing"),
+    (
+        "[guest.canary]\n",
+        "[canary]\n",
+        "key `guest.canary` is missing",
+    ),
+    ("body = '{", "body = '", ": wanted JSON"),
+    (
+        "seconds = 600",
+        "seconds = 0",
+        "`guest.canary.seconds` is 0, wanted a number from 1 to 86400",
+    ),
+    ("\" Paris\"", "\"\"", "wanted a text that is not empty"),
+    (
+        "\"550.144.03\"",
+        "\"550\"",
+        "wanted the version of a driver",
+    ),
+    (
+        "2025-06-01T00:00:00Z",
+        "yesterday",
+        "wanted a time as in `2026-11-22T00:00:00Z`",
+    ),
+    (
+        "rims-checked-at",
+        "rim-checked-at",
+        "did you mean `rims-checked-at`?",
+    ),
+    (
+        "source = \"files/run\"\nsha256",
+        "source = \"files/gone\"\nsha256",
+        "`gpu.rim.source`: `ROOT/recipes/small/files/gone`: No such file",
+    ),
+];
+
+#[test]
+fn gpu_and_canary_stand_or_fall_with_the_guests_gpu() {
+    let good = with_gpu();
+    let (recipe, _) = find("small", written(&good).path()).unwrap();
+    let gpu = recipe.gpu.unwrap();
+    assert_eq!((gpu.driver.as_str(), gpu.rims.len()), ("550.144.03", 1));
+    assert_eq!(recipe.guest.canary.unwrap().answer, " Paris");
+    for (from, to, wanted) in GPU_REPLACED {
+        assert!(good.contains(from), "{from}");
+        let said = said(&good.replace(from, to));
+        assert!(said.contains(wanted), "wanted {wanted}, said {said}");
+    }
+    assert_eq!(GPU_REPLACED.len(), 10);
+    // A canary is welcome without a GPU.
+    let without = good.replace("gpu = \"h100\"", "gpu = \"none\"");
+    let (without, _) = without.split_once("[gpu]").unwrap();
+    let (recipe, _) = find("small", written(without).path()).unwrap();
+    assert!(recipe.guest.canary.is_some() && recipe.gpu.is_none());
 }
 
 #[test]

@@ -7,9 +7,11 @@ use crate::disk::DiskError;
 use crate::erofs::{CompressionError, ErofsError};
 use crate::fat::FatWriteError;
 use crate::golden::RecipeRimsError;
+use crate::gpu_driver::DriverError;
 use crate::guest::GuestError;
 use crate::initrd::InitrdError;
 use crate::measurements::MeasurementsError;
+use crate::standin::StandinError;
 use crate::tool::ToolError;
 use crate::uki::UkiError;
 use crate::verity::VerityError;
@@ -82,6 +84,21 @@ impl Hinted for RecipeRimsError {
             Self::Rims(_) => "name one RIM of the driver, and one for each VBIOS that is allowed",
             Self::Read { .. } | Self::Time(_) => return None,
         };
+        Some(hint.to_owned())
+    }
+}
+
+impl Hinted for StandinError {
+    fn hint(&self) -> Option<String> {
+        let hint =
+            "take it out of the recipe; the library that belongs there comes with NVIDIA's driver";
+        Some(hint.to_owned())
+    }
+}
+
+impl Hinted for DriverError {
+    fn hint(&self) -> Option<String> {
+        let hint = "give the image module, firmware and libraries of one version, and name it in the recipe's `[gpu]`, with the RIM of that driver";
         Some(hint.to_owned())
     }
 }

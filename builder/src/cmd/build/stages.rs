@@ -28,7 +28,7 @@ use crate::tool::Tool;
 use crate::tree::{Built, Source, TreePath};
 use crate::uki::{self, Sections};
 use crate::verity::HashTree;
-use crate::{guest, initrd, sbom};
+use crate::{gpu_driver, guest, initrd, sbom, standin};
 
 /// Path of the UKI on the EFI system partition: the one that firmware starts without a boot entry.
 const BOOT_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
@@ -55,6 +55,7 @@ pub(super) fn run(
     // Firmware that would boot any kernel ends the build here, not after minutes of it.
     let firmware = firmware.map(Firmware::new).transpose()?;
     let (programs, built) = programs_beside_tree(plan, ctx, &mut clock)?;
+    check_files(plan, &built)?;
     let image = clock.time("root", || write_root(plan, &built, staging, ctx))?;
     let golden = plan.gpu.as_ref().map(|(golden, _)| golden.values.to_json());
     let golden = golden.as_deref().map(str::as_bytes);
@@ -119,6 +120,16 @@ fn check_store(plan: &Plan, ctx: &StoreContext) -> Result<(), CommandError> {
     let error = anyhow::anyhow!("store lacks {missing} of {} locked inputs", digests.len());
     let hint = format!("run `cloister fetch {}`", plan.recipe.name);
     Err(CommandError::new(error).with_hint(hint))
+}
+
+/// Refuses files that no image may have, and a driver that is not the recipe's.
+fn check_files(plan: &Plan, built: &Built) -> Result<(), CommandError> {
+    let modules = &built.kernel.modules;
+    standin::refuse(&built.tree, modules)?;
+    if let Some(gpu) = &plan.recipe.gpu {
+        gpu_driver::check(&built.tree, modules, &gpu.driver)?;
+    }
+    Ok(())
 }
 
 /// One file of a locked package.

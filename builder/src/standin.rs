@@ -1,0 +1,168 @@
+//! Refusal of the stand-in for NVIDIA's management library, which plays a GPU in tests: in an image it would vouch for one that is not there.
+//!
+//! It exports a symbol for this. Every ELF file of the root and every module of the initrd is looked at, whatever the recipe.
+//! Not covered: files inside of archives, and a stand-in whose symbol was taken out.
+
+use goblin::elf::Elf;
+use goblin::elf::header::ELFMAG;
+use memchr::memmem::Finder;
+use thiserror::Error;
+
+use crate::tree::{Module, Tree};
+
+/// The symbol that the stand-in exports.
+const MARKER: &str = "standin_nvml_marker";
+
+/// A file that no image may have.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "`{path}` ({origin}) exports `{MARKER}`: it is the stand-in for NVIDIA's management library"
+)]
+pub(crate) struct StandinError {
+    /// Where it would be.
+    path: String,
+    /// What it came from.
+    origin: String,
+}
+
+/// Refuses the first file, in order of paths, that exports the symbol; modules of the initrd come last.
+pub(crate) fn refuse(tree: &Tree, modules: &[Module]) -> Result<(), StandinError> {
+    let files = tree.iter().filter_map(|(path, entry)| {
+        let content = entry.content()?;
+        Some((path.absolute(), content, &entry.origin))
+    });
+    let modules = modules
+        .iter()
+        .map(|module| (module.file_name.clone(), &module.content, &module.origin));
+    let finder = Finder::new(MARKER);
+    let found = files
+        .chain(modules)
+        .find(|(_, content, _)| exports(content.bytes(), &finder));
+    found.map_or(Ok(()), |(path, _, origin)| {
+        Err(StandinError {
+            path,
+            origin: origin.label(),
+        })
+    })
+}
+
+/// Whether `bytes` are an ELF file that defines the symbol for others. A name that is exported stands in the file as it is, so few files
+/// need to be parsed; one that has it and cannot be parsed is taken for one that exports it.
+fn exports(bytes: &[u8], finder: &Finder<'_>) -> bool {
+    if !bytes.starts_with(ELFMAG) || finder.find(bytes).is_none() {
+        return false;
+    }
+    let Ok(elf) = Elf::parse(bytes) else {
+        return true;
+    };
+    elf.dynsyms
+        .iter()
+        .filter(|symbol| !symbol.is_import())
+        .any(|symbol| elf.dynstrtab.get_at(symbol.st_name) == Some(MARKER))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+    use crate::tree::{Content, Entry, Origin, path};
+
+    /// What the host's compiler makes of C text.
+    fn compiled(directory: &Path, text: &str, flags: &[&str]) -> Vec<u8> {
+        let (source, out) = (directory.join("source.c"), directory.join("out"));
+        std::fs::write(&source, text).unwrap();
+        let mut cc = Command::new("cc");
+        cc.args(flags).arg("-o").arg(&out).arg(&source);
+        assert!(cc.status().unwrap().success());
+        std::fs::read(out).unwrap()
+    }
+
+    fn origin() -> Origin {
+        let source = "files/library".to_owned();
+        Origin::RecipeFile { source }
+    }
+
+    fn tree(bytes: &[u8]) -> Tree {
+        let mut tree = Tree::new();
+        for name in ["usr/lib/a", "usr/lib/libnvidia-ml.so.1"] {
+            let bytes = if name.ends_with('a') { b"a" } else { bytes };
+            let entry = Entry::file(0o755, Content::new(bytes.to_vec()), origin());
+            tree.insert(path(name), entry);
+        }
+        tree
+    }
+
+    #[test]
+    fn only_files_that_export_the_symbol_are_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let make = |text, flags: &[&str]| compiled(scratch.path(), text, flags);
+        let shared = ["-shared", "-fPIC"];
+        let exporting = make("int standin_nvml_marker(void) { return 1; }", &shared);
+        let mut torn = exporting.clone();
+        torn.truncate(0x30);
+        torn.extend_from_slice(MARKER.as_bytes());
+        let cases: [(&str, Vec<u8>, bool); 8] = [
+            ("exported", exporting.clone(), true),
+            (
+                "exported data",
+                make("int standin_nvml_marker = 1;", &shared),
+                true,
+            ),
+            ("cut off behind the magic", torn, true),
+            (
+                "imported",
+                make(
+                    "int standin_nvml_marker(void); int f(void) { return standin_nvml_marker(); }",
+                    &shared,
+                ),
+                false,
+            ),
+            (
+                "hidden",
+                make(
+                    "static int standin_nvml_marker(void) { return 1; } int f(void) { return standin_nvml_marker(); }",
+                    &shared,
+                ),
+                false,
+            ),
+            (
+                "text",
+                make(
+                    "const char *f(void) { return \"standin_nvml_marker\"; }",
+                    &shared,
+                ),
+                false,
+            ),
+            (
+                "longer name",
+                make("int standin_nvml_marker_2(void) { return 1; }", &shared),
+                false,
+            ),
+            ("no ELF file", MARKER.as_bytes().to_vec(), false),
+        ];
+        for (name, bytes, refused) in cases {
+            let wanted = if refused {
+                Err(StandinError {
+                    path: "/usr/lib/libnvidia-ml.so.1".to_owned(),
+                    origin: "file files/library".to_owned(),
+                })
+            } else {
+                Ok(())
+            };
+            assert_eq!(refuse(&tree(&bytes), &[]), wanted, "{name}");
+        }
+        let module = Module {
+            name: "x".to_owned(),
+            file_name: "x.ko".to_owned(),
+            content: Content::new(exporting),
+            origin: origin(),
+        };
+        let error = refuse(&tree(b""), &[module]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`x.ko` (file files/library) exports `standin_nvml_marker`: it is the stand-in for NVIDIA's management library"
+        );
+    }
+}
