@@ -10,7 +10,7 @@
 //! | [`spawn`], [`supervise`], [`power`], [`uevent`] | PID 1's side of its children, and the end |
 //! | [`confine`], [`root`], [`front`], [`workload`] | the children's side, up to their own code |
 //! | [`serve`] | the attested TLS front |
-//! | `sys` | the only unsafe code of the workspace |
+//! | `sys` | the only unsafe code of PID 1 |
 //!
 //! Format of the configuration, console lines, users and what the workload sees:
 //! `docs/guest-configuration.md`.

@@ -1,6 +1,6 @@
 //! The unsafe fence: system calls that neither `std` nor `nix` offers in a safe form.
 //!
-//! Nothing else in the workspace contains `unsafe`. Each function here is safe to call with any
+//! Nothing else of PID 1 contains `unsafe`; the GPU helper has a fence of its own (`gpu-helper/src/sys.rs`). Each function here is safe to call with any
 //! arguments; what makes it so stands at its block.
 
 pub(crate) mod capabilities;

@@ -15,6 +15,7 @@ use machine::{Bus, Machine, boot, image, image_of_another_answer};
 
 use crate::guest;
 use crate::peer::Peer;
+use crate::program::{scratch, succeed};
 
 const NONCE: [u8; 32] = [7; 32];
 
@@ -51,6 +52,52 @@ fn a_guest_with_a_gpu_serves_after_evidence_ready_and_canary() {
     let devices: Vec<String> = serde_json::from_slice(&devices.body).expect("names");
     for node in ["nvidiactl", "nvidia64"] {
         assert!(devices.iter().any(|name| name == node), "{devices:?}");
+    }
+}
+
+/// The product's own image of the recipe, searched for what only tests may have; the tests' image shows that the search finds it.
+#[test]
+fn no_product_image_holds_a_test_root_or_the_stand_in() {
+    let (Some(recipe), Some(image)) = (machine::recipe(), image()) else {
+        return;
+    };
+    let out = scratch().join("out/gpu-product");
+    succeed([
+        "build".as_ref(),
+        recipe.as_os_str(),
+        "--out".as_ref(),
+        out.as_os_str(),
+    ]);
+    let searched = |out: &Path| {
+        let initrd = std::fs::read(out.join("initrd")).expect("initrd");
+        let initrd = zstd::decode_all(initrd.as_slice()).expect("initrd");
+        let root = std::fs::read(out.join("root.erofs")).expect("root");
+        let has = |wanted: &[u8]| {
+            let within = |bytes: &[u8]| memchr::memmem::find(bytes, wanted).is_some();
+            within(&initrd) || within(&root)
+        };
+        // The middle of a key: a compiler may split or align the ends.
+        let key = |key: [u8; 97]| has(&key[8..88]);
+        [
+            key(RootKey::nvidia().0),
+            key(machine::root()),
+            has(b"Stand-in for a GPU"),
+            has(b"standin_nvml_marker"),
+            has(b"stand_in_for_a_test"),
+        ]
+    };
+    assert_eq!(searched(&out), [true, false, false, false, false]);
+    assert_eq!(searched(&image.out), [false, true, true, false, true]);
+}
+
+#[test]
+fn build_refuses_the_stand_in() {
+    let Some(said) = machine::build_with_mark() else {
+        return;
+    };
+    assert_eq!(said.code, 1, "{said:#?}");
+    for words in ["/opt/gpu/innocent.so", "standin_nvml_marker", "hint: "] {
+        assert!(said.stderr.contains(words), "{said:#?}");
     }
 }
 
