@@ -2,7 +2,8 @@
 //!
 //! It is never part of an image but a test's: `cloister build` refuses every file that exports [`standin_nvml_marker`]. It plays
 //! recordings, or makes reports under a test's root, and breaks as it is told. Files: `settings` (what it is told), `fault` (what can be wrong),
-//! `driver` (state and semantics), `evidence` (reports), this one (the C interface).
+//! `driver` (state and semantics), `evidence` (reports), this one (the C interface); `helper` is a program
+//! of its own, for tests.
 //! Spec: NVML API reference; `nvml.h` of driver branch 595. Not covered: everything but confidential computing, and names.
 
 #![expect(unsafe_code, reason = "a C interface is made of raw pointers")]
