@@ -1,5 +1,6 @@
 //! Readers of NVML that are not ours, on the stand-in, and the list of what it exports.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cloister_gpu_helper::record::Evidence;
@@ -33,20 +34,66 @@ fn nvml_wrapper_reads_what_is_configured() {
     assert_eq!(judged(&evidence), "accepted");
 }
 
-/// pynvml is in the tests' environment, which `scripts/test.sh` makes.
+/// The tests' environment, which `scripts/test.sh` makes; `None`, said in words, where there is none.
+fn python() -> Option<PathBuf> {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/python");
+    if python.is_file() {
+        return Some(python);
+    }
+    assert!(std::env::var_os("CI").is_none(), "no target/venv");
+    println!("skipped: no target/venv; `scripts/test.sh` makes it");
+    None
+}
+
+fn script(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin");
+    folder.join(name)
+}
+
+/// Codes are those of `conf_compute_api.c` and `gpu_mgr.c` in NVIDIA/open-gpu-kernel-modules.
 #[test]
-fn pynvml_reads_what_is_configured() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let python = root.join("target/venv/bin/python");
-    if !python.is_file() {
-        assert!(std::env::var_os("CI").is_none(), "no target/venv");
-        println!("skipped: no target/venv; `scripts/test.sh` makes it");
+fn states_change_as_in_the_driver() {
+    let Some(python) = python() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root may set the ready state");
         return;
     }
     let machine = Machine::made_up("");
-    let script = root.join("tests/standin-nvml/tests/standin/read.py");
     let output = Command::new(python)
-        .arg(script)
+        .arg(script("states.py"))
+        .arg(machine.library())
+        .output()
+        .expect("python starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let wanted = [
+        "before init 1 1",
+        "init 0",
+        "null 2 2",
+        "settings 0x1000014 0",
+        "settings 0x2000014 25",
+        "settings 0x14 25",
+        "threshold 25 2 0",
+        "not root 4 4 0",
+        "0 before 1 0 0",
+        "1 twice 0 0 1",
+        "threshold when ready 29",
+        "2 2 1",
+        "0 after 1 0 0",
+        "latched 2 2 0",
+        "shutdown 0 1",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
+}
+
+/// pynvml is in the tests' environment, which `scripts/test.sh` makes.
+#[test]
+fn pynvml_reads_what_is_configured() {
+    let Some(python) = python() else { return };
+    let machine = Machine::made_up("");
+    let output = Command::new(python)
+        .arg(script("read.py"))
         .env("LD_LIBRARY_PATH", machine.path(""))
         .output()
         .expect("python starts");
