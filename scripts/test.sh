@@ -22,11 +22,11 @@ if ! command -v cargo >/dev/null; then
     exit 2
 fi
 
-# Oracles and clients from the Python index: an independent launch digest, libxml2, the real OpenAI client.
+# Oracles and clients from the Python index: an independent launch digest, libxml2, NVIDIA's reader of NVML, the real OpenAI client.
 venv=target/venv
-if ! [ -x $venv/bin/sev-snp-measure ] || ! $venv/bin/python -c 'import openai, lxml.etree' 2>/dev/null; then
+if ! [ -x $venv/bin/sev-snp-measure ] || ! $venv/bin/python -c 'import openai, lxml.etree, pynvml' 2>/dev/null; then
     python3 -m venv $venv
-    retry $venv/bin/pip -q install sev-snp-measure==0.0.13 openai==3.54.0 lxml==6.1.3
+    retry $venv/bin/pip -q install sev-snp-measure==0.0.13 openai==3.54.0 lxml==6.1.3 nvidia-ml-py==13.615.71
 fi
 
 export CI="${CI:-1}"

@@ -2,7 +2,7 @@
 //!
 //! `cloister-gpu-helper` moves bytes: it calls the library, puts what came back in one record and judges nothing. It is linked
 //! dynamically, because a static program cannot load the library; PID 1 confines it, gives each request a time limit and kills it
-//! when that has passed. PID 1 uses [`record`] alone. ADR: `docs/adr/0063-gpu-helper.md`.
+//! when that has passed. PID 1 uses [`record`] alone. ADR: `docs/adr/0063-a-helper-loads-nvml.md`.
 //!
 //! | module | holds |
 //! |---|---|

@@ -2,7 +2,8 @@
 //!
 //! It is never part of an image but a test's: `cloister build` refuses every file that exports [`standin_nvml_marker`]. It plays
 //! recordings, or makes reports under a test's root, and breaks as it is told. Files: `settings` (what it is told), `fault` (what can be wrong),
-//! `driver` (state and semantics), `evidence` (reports), this one (the C interface).
+//! `driver` (state and semantics), `evidence` (reports), this one (the C interface); `helper` is a program
+//! of its own, for tests.
 //! Spec: NVML API reference; `nvml.h` of driver branch 595. Not covered: everything but confidential computing, and names.
 
 #![expect(unsafe_code, reason = "a C interface is made of raw pointers")]
@@ -62,6 +63,17 @@ pub struct Memory {
     used: c_ulonglong,
 }
 
+/// `nvmlMemory_v2_t`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct MemoryV2 {
+    version: c_uint,
+    total: c_ulonglong,
+    reserved: c_ulonglong,
+    free: c_ulonglong,
+    used: c_ulonglong,
+}
+
 /// `nvmlConfComputeGpuCertificate_t`.
 #[repr(C)]
 #[derive(Debug)]
@@ -93,6 +105,7 @@ pub struct KeyRotation {
 }
 
 const SETTINGS_VERSION: c_uint = 0x0100_0014;
+const MEMORY_VERSION: c_uint = 0x0200_0028;
 const KEY_ROTATION_VERSION: c_uint = 0x0100_0010;
 /// Memory of the made-up GPU, in KiB: 80 GiB.
 const MEMORY_KIB: c_ulonglong = 80 << 20;
@@ -103,6 +116,7 @@ const _: () = {
     assert!(size_of::<Settings>() == 20);
     assert!(size_of::<MemorySizes>() == 16);
     assert!(size_of::<Memory>() == 24);
+    assert!(size_of::<MemoryV2>() == 40);
     assert!(size_of::<Certificate>() == 9224);
     assert!(size_of::<AttestationReport>() == 12332);
     assert!(size_of::<KeyRotation>() == 16);
@@ -372,6 +386,21 @@ pub extern "C" fn nvmlDeviceGetBoardId(device: *mut c_void, board: *mut c_uint) 
 pub extern "C" fn nvmlDeviceGetMemoryInfo(device: *mut c_void, memory: *mut Memory) -> Return {
     of_device("nvmlDeviceGetMemoryInfo", device, memory, |_, memory| {
         all_free(memory);
+        Ok(())
+    })
+}
+
+/// Memory in bytes, with what the driver keeps.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: *mut c_void, memory: *mut MemoryV2) -> Return {
+    of_device("nvmlDeviceGetMemoryInfo_v2", device, memory, |_, memory| {
+        if memory.version != MEMORY_VERSION {
+            return Err(ARGUMENT_VERSION);
+        }
+        memory.total = MEMORY_KIB << 10;
+        memory.reserved = 0;
+        memory.free = memory.total;
+        memory.used = 0;
         Ok(())
     })
 }
