@@ -60,7 +60,7 @@ pub(crate) enum RecipeRimsError {
         /// The file.
         path: String,
         /// Cause.
-        source: RimError,
+        source: Box<RimError>,
     },
     /// A RIM of another driver than the image has.
     #[error("RIM of driver {found}, and the recipe's driver is {wanted}")]
@@ -151,7 +151,7 @@ fn verified(file: &RimFile, directory: &Path, at: u64) -> Result<Rim, RecipeRims
     cloister_rim::verify(&bytes, &[RootKey::nvidia()], at).map_err(|source| {
         RecipeRimsError::Refused {
             path: path(),
-            source,
+            source: Box::new(source),
         }
     })
 }
@@ -202,6 +202,7 @@ fn values(rim: &Rim) -> RimValues {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -272,5 +273,134 @@ mod tests {
         };
         let twice = Err(RimsError::Golden(twice));
         assert_eq!(golden_values([&driver, &vbios, &vbios]), twice);
+    }
+
+    /// Two genuine RIMs of the shared vectors, driver first, with their digests as `sha256sum` prints them.
+    const RIMS: [(&str, &str); 2] = [
+        (
+            "NV_GPU_DRIVER_GH100_550.144.03.xml",
+            "585ccd55e3d9420d693f82f4a1aa0b7506f126ba2ab9344ec67e244fde0c6305",
+        ),
+        (
+            "1010_0200_882_96005E0003_PROD.swidtag",
+            "37fd9352844d6c368a5fdde432ee9ef801cb2e3aac7c8ce23996e626f85cd6d4",
+        ),
+    ];
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests find their vectors by the environment"
+    )]
+    fn environment(name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    /// The directory `gpu/rims` of the shared vectors; without it, prints why the test is skipped, and fails with `CI` set.
+    fn vectors() -> Option<PathBuf> {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let places = ["../shared/vectors", "../../shared/vectors"].map(|path| workspace.join(path));
+        let named = environment("CLOISTER_VECTORS").map(PathBuf::from);
+        let mut all = named.into_iter().chain(places);
+        let found = all.find_map(|path| Some(path.join("gpu/rims")).filter(|path| path.is_dir()));
+        if found.is_none() {
+            assert!(environment("CI").is_none(), "no GPU vectors, and CI is set");
+            println!("skipped: no GPU vectors; set CLOISTER_VECTORS");
+        }
+        found
+    }
+
+    fn recipe_gpu() -> Gpu {
+        let file = |(source, sha256): (&str, &str)| RimFile {
+            source: source.to_owned(),
+            sha256: sha256.parse().unwrap(),
+        };
+        Gpu {
+            driver: "550.144.03".to_owned(),
+            rims_checked_at: "2025-03-01T00:00:00Z".to_owned(),
+            rims: RIMS.map(file).into(),
+        }
+    }
+
+    #[test]
+    fn genuine_rims_of_a_recipe_give_one_pair_and_its_origins() {
+        let Some(directory) = vectors() else { return };
+        let golden = Golden::of_recipe(&recipe_gpu(), &directory).unwrap();
+        let pairs = golden.values.pairs();
+        let names: Vec<_> = pairs.iter().map(|p| (p.driver(), p.vbios())).collect();
+        assert_eq!(names, [("550.144.03", "96.00.5e.00.03")]);
+        // 2025-03-01T00:00:00Z, by `date -u -d`.
+        let at = 1_740_787_200;
+        let found = golden.rims.iter().zip(RIMS).map(|(entry, (_, sha256))| {
+            assert!(entry.valid_from <= at && at <= entry.valid_until);
+            assert_eq!(
+                (entry.checked_at, entry.sha256.to_string()),
+                (at, sha256.to_owned())
+            );
+            entry.version.to_lowercase()
+        });
+        let versions: Vec<_> = found.collect();
+        assert_eq!(versions, ["550.144.03", "96.00.5e.00.03"]);
+    }
+
+    /// The error for a recipe that is changed.
+    fn refusal(directory: &Path, change: fn(&mut Gpu)) -> RecipeRimsError {
+        let mut gpu = recipe_gpu();
+        change(&mut gpu);
+        Golden::of_recipe(&gpu, directory).unwrap_err()
+    }
+
+    #[test]
+    fn rims_that_are_not_what_the_recipe_says_are_refused() {
+        let Some(directory) = vectors() else { return };
+        let of = |change| refusal(&directory, change);
+        let error = of(|gpu| gpu.rims[1].sha256 = Digest([0; 32]));
+        let RecipeRimsError::Digest {
+            path,
+            wanted,
+            found,
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!((path.as_str(), wanted), (RIMS[1].0, Digest([0; 32])));
+        assert_eq!(found.to_string(), RIMS[1].1);
+        // After the last day of the VBIOS RIM's signer, and long before any.
+        for time in ["2026-11-22T00:00:00Z", "2001-01-01T00:00:00Z"] {
+            let mut gpu = recipe_gpu();
+            gpu.rims_checked_at = time.to_owned();
+            let error = Golden::of_recipe(&gpu, &directory).unwrap_err();
+            let expired = matches!(&error, RecipeRimsError::Refused { source, .. } if matches!(**source, RimError::Time(_)));
+            assert!(expired, "{time}: {error:?}");
+        }
+        let error = of(|gpu| gpu.driver = "580.159.03".to_owned());
+        assert!(
+            matches!(&error, RecipeRimsError::Driver { wanted, found } if wanted == "580.159.03" && found == "550.144.03"),
+            "{error:?}"
+        );
+        let error = of(|gpu| gpu.rims.truncate(1));
+        let missing = RimsError::Missing(Side::Vbios);
+        assert!(matches!(error, RecipeRimsError::Rims(found) if found == missing));
+        let error = of(|gpu| gpu.rims[0].source = "gone".to_owned());
+        assert!(matches!(error, RecipeRimsError::Read { path, .. } if path == "gone"));
+        let error = of(|gpu| gpu.rims_checked_at = "1960-01-01T00:00:00Z".to_owned());
+        assert!(matches!(error, RecipeRimsError::Time(_)));
+    }
+
+    #[test]
+    fn a_rim_whose_signature_does_not_hold_is_refused() {
+        let Some(directory) = vectors() else { return };
+        let negative = directory.join("../negative");
+        let name = "incorrect_signature_driver_rim.xml";
+        let bytes = std::fs::read(negative.join(name)).unwrap();
+        let mut gpu = recipe_gpu();
+        gpu.rims[0] = RimFile {
+            source: name.to_owned(),
+            sha256: Digest::of(&bytes),
+        };
+        let error = Golden::of_recipe(&gpu, &negative).unwrap_err();
+        assert!(
+            matches!(&error, RecipeRimsError::Refused { path, source } if path == name && matches!(**source, RimError::Signature(_))),
+            "{error:?}"
+        );
     }
 }

@@ -256,6 +256,34 @@ mod tests {
     }
 
     #[test]
+    fn configuration_with_a_gpu_names_golden_values_and_canary() {
+        let mut recipe = demo();
+        recipe.guest.gpu = "h100".to_owned();
+        let missing = configuration(&recipe, &[], 1, Some(b"{}\n")).unwrap_err();
+        assert!(matches!(missing, GuestError::Configuration(_)));
+        recipe.guest.canary = Some(recipe::Canary {
+            path: "/v1/completions".to_owned(),
+            body: r#"{"prompt":"x"}"#.to_owned(),
+            answer: " Paris".to_owned(),
+            seconds: 600,
+        });
+        let encoded = configuration(&recipe, &[], 1, Some(b"{}\n")).unwrap();
+        let read = GuestConfiguration::parse(&encoded).unwrap();
+        // Of `{}` and a newline, by `sha256sum`.
+        let golden = "ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356";
+        let GpuPolicy::H100 { golden_sha256 } = read.gpu else {
+            panic!("{:?}", read.gpu);
+        };
+        assert_eq!(hex::encode(golden_sha256), golden);
+        let canary = read.canary.unwrap();
+        assert_eq!((canary.answer.as_str(), canary.seconds), (" Paris", 600));
+        // Golden values without a GPU have no reader.
+        recipe.guest.gpu = "none".to_owned();
+        let none = configuration(&recipe, &[], 1, Some(b"{}\n")).unwrap_err();
+        assert!(matches!(none, GuestError::Value { field: "gpu", .. }));
+    }
+
+    #[test]
     fn configuration_refuses_what_no_guest_understands() {
         let with = |change: fn(&mut Recipe)| {
             let mut recipe = demo();

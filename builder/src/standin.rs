@@ -94,8 +94,8 @@ mod tests {
         tree
     }
 
-    #[test]
-    fn only_files_that_export_the_symbol_are_refused() {
+    /// Files, and whether they are refused.
+    fn cases() -> [(&'static str, Vec<u8>, bool); 8] {
         let scratch = tempfile::tempdir().unwrap();
         let make = |text, flags: &[&str]| compiled(scratch.path(), text, flags);
         let shared = ["-shared", "-fPIC"];
@@ -103,8 +103,8 @@ mod tests {
         let mut torn = exporting.clone();
         torn.truncate(0x30);
         torn.extend_from_slice(MARKER.as_bytes());
-        let cases: [(&str, Vec<u8>, bool); 8] = [
-            ("exported", exporting.clone(), true),
+        [
+            ("exported", exporting, true),
             (
                 "exported data",
                 make("int standin_nvml_marker = 1;", &shared),
@@ -141,8 +141,13 @@ mod tests {
                 false,
             ),
             ("no ELF file", MARKER.as_bytes().to_vec(), false),
-        ];
-        for (name, bytes, refused) in cases {
+        ]
+    }
+
+    #[test]
+    fn only_files_that_export_the_symbol_are_refused() {
+        let exporting = cases()[0].1.clone();
+        for (name, bytes, refused) in cases() {
             let wanted = if refused {
                 Err(StandinError {
                     path: "/usr/lib/libnvidia-ml.so.1".to_owned(),

@@ -185,12 +185,17 @@ mod tests {
 
     #[test]
     fn digest_covers_the_guest_and_its_crates_only() {
-        let plain = digest(repository_with(&[]).path()).unwrap();
+        let plain = digest(repository_with(&[]).path(), "init").unwrap();
         assert_eq!(
             plain,
             digest(
-                repository_with(&[("crates/other/src/lib.rs", "x"), ("init/tests/t.rs", "x")])
-                    .path()
+                repository_with(&[
+                    ("crates/other/src/lib.rs", "x"),
+                    ("init/tests/t.rs", "x"),
+                    ("gpu-helper/src/main.rs", "x")
+                ])
+                .path(),
+                "init"
             )
             .unwrap()
         );
@@ -203,7 +208,7 @@ mod tests {
         ] {
             assert_ne!(
                 plain,
-                digest(repository_with(&[(changed, "// x")]).path()).unwrap(),
+                digest(repository_with(&[(changed, "// x")]).path(), "init").unwrap(),
                 "{changed}"
             );
         }

@@ -256,7 +256,6 @@ const GPU_REPLACED: &[(&str, &str, &str)] = &[
         "gpu = \"none\"",
         "`guest.gpu` is `none`, and there is a table `[gpu]`",
     ),
-    ("[gpu]\n", "[guest.gpus]\n", "key `gpu` is missing"),
     (
         "[guest.canary]\n",
         "[canary]\n",
@@ -303,7 +302,11 @@ fn gpu_and_canary_stand_or_fall_with_the_guests_gpu() {
         let said = said(&good.replace(from, to));
         assert!(said.contains(wanted), "wanted {wanted}, said {said}");
     }
-    assert_eq!(GPU_REPLACED.len(), 10);
+    assert_eq!(GPU_REPLACED.len(), 9);
+    let (undescribed, _) = good.split_once("[gpu]").unwrap();
+    let said = said(undescribed);
+    assert!(said.contains("key `gpu` is missing"), "{said}");
+    assert!(said.contains("has 1 mistake;"), "{said}");
     // A canary is welcome without a GPU.
     let without = good.replace("gpu = \"h100\"", "gpu = \"none\"");
     let (without, _) = without.split_once("[gpu]").unwrap();

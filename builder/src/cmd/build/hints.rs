@@ -73,10 +73,9 @@ impl Hinted for RecipeRimsError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Digest { .. } => "write the digest of the file you mean into `[[gpu.rim]]`",
-            Self::Refused {
-                source: RimError::Time(_),
-                ..
-            } => "get the newest edition of the RIM from NVIDIA, or change `rims-checked-at`",
+            Self::Refused { source, .. } if matches!(**source, RimError::Time(_)) => {
+                "get the newest edition of the RIM from NVIDIA, or change `rims-checked-at`"
+            }
             Self::Refused { .. } => {
                 "get the RIM from NVIDIA again; this file is not what they signed"
             }

@@ -46,14 +46,8 @@ pub(super) fn run(
     let mut clock = Clock::default();
     let stub =
         locked_file(plan, Role::Stub, Some(&plan.recipe.tools.stub), ctx)?.context("stub")?;
-    let firmware = locked_file(
-        plan,
-        Role::Firmware,
-        plan.recipe.tools.firmware.as_ref(),
-        ctx,
-    )?;
     // Firmware that would boot any kernel ends the build here, not after minutes of it.
-    let firmware = firmware.map(Firmware::new).transpose()?;
+    let firmware = locked_firmware(plan, ctx)?;
     let (programs, built) = programs_beside_tree(plan, ctx, &mut clock)?;
     check_files(plan, &built)?;
     let image = clock.time("root", || write_root(plan, &built, staging, ctx))?;
@@ -130,6 +124,13 @@ fn check_files(plan: &Plan, built: &Built) -> Result<(), CommandError> {
         gpu_driver::check(&built.tree, modules, &gpu.driver)?;
     }
     Ok(())
+}
+
+/// The firmware that the recipe locks, if any.
+fn locked_firmware(plan: &Plan, ctx: &StoreContext) -> Result<Option<Firmware>, CommandError> {
+    let wanted = plan.recipe.tools.firmware.as_ref();
+    let image = locked_file(plan, Role::Firmware, wanted, ctx)?;
+    Ok(image.map(Firmware::new).transpose()?)
 }
 
 /// One file of a locked package.

@@ -248,6 +248,7 @@ mod tests {
         let mut values = ReferenceValues {
             bank: Bank::Sha256,
             confidential: true,
+            gpu: None,
             inputs: BTreeMap::new(),
             launch_digests: vec![LaunchDigestEntry {
                 digest: Digest::zero(Bank::Sha384),
