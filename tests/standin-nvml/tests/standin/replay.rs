@@ -7,7 +7,29 @@ use cloister_gpu_helper::record::{Cause, Evidence, Failure, Record, Request};
 
 use crate::machine::Machine;
 
-/// Recordings of the shared vectors that are hex with PEM beside it; `None`, said in words, where there are no vectors.
+/// Folder, report in hex, chain in PEM, and the nonce of NVIDIA's own parse: `expected.json` of the vectors.
+const RECORDINGS: [(&str, &str, &str, &str); 3] = [
+    (
+        "a-545-complete",
+        "attestationReport.txt",
+        "gpuAkCertChain.txt",
+        "4cff7f5380ead8fad8ec2c531c110aca4302a88f603792801a8ca29ee151af2e",
+    ),
+    (
+        "b-550.90.07",
+        "hopperAttestationReport.txt",
+        "hopperCertChain.txt",
+        "931d8dd0add203ac3d8b4fbde75e115278eefcdceac5b87671a748f32364dfcb",
+    ),
+    (
+        "c-580.159.03",
+        "hopperAttestationReport.txt",
+        "hopperCertChain.txt",
+        "5bb22e377702d4e1e8215a903ba094826b9ac7f731dee1fe8102958bf2840aca",
+    ),
+];
+
+/// The shared vectors; `None`, said in words, where there are no vectors.
 fn vectors() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let places = ["../shared/vectors/gpu", "../../shared/vectors/gpu"];
@@ -24,19 +46,19 @@ fn vectors() -> Option<PathBuf> {
 }
 
 #[test]
-fn a_recording_comes_back_for_its_nonce_alone() {
+fn recordings_come_back_for_their_nonces_alone() {
     let Some(vectors) = vectors() else { return };
-    let folder = vectors.join("a-545-complete");
-    let text = fs::read_to_string(folder.join("attestationReport.txt")).expect("a report");
-    let report = hex::decode(text.trim()).expect("hex");
-    let chain = fs::read(folder.join("gpuAkCertChain.txt")).expect("a chain");
-    // Origin: `expected.json` of the vectors, NVIDIA's own parse.
-    let mut nonce = [0; 32];
-    hex::decode_to_slice(
-        "4cff7f5380ead8fad8ec2c531c110aca4302a88f603792801a8ca29ee151af2e",
-        &mut nonce,
-    )
-    .expect("hex");
+    for (folder, report, chain, nonce) in RECORDINGS {
+        let read = |name: &str| fs::read_to_string(vectors.join(folder).join(name)).expect(name);
+        let report = hex::decode(read(report).trim()).expect("hex");
+        let mut request = [0; 32];
+        hex::decode_to_slice(nonce, &mut request).expect("hex");
+        replayed(report, read(chain).into_bytes(), request);
+    }
+}
+
+/// Asks a stand-in with this recording for its nonce and for another one, in both modes.
+fn replayed(report: Vec<u8>, chain: Vec<u8>, nonce: [u8; 32]) {
     let whole = Record::Evidence(vec![Evidence {
         report: report.clone(),
         chain: chain.clone(),
