@@ -3,7 +3,9 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use crate::record::{Cause, Device, Evidence, Failure, Probe, REQUEST, Record, Request};
+use crate::record::{
+    Cause, Device, Evidence, Failure, MAX_DEVICES, Probe, REQUEST, Record, Request,
+};
 use crate::sys::Nvml;
 
 /// Where Debian's and NVIDIA's packages put the library.
@@ -66,6 +68,9 @@ impl Session<'_> {
         let settings = nvml.settings()?;
         let ready = nvml.ready()?;
         let count = nvml.count()?;
+        if usize::try_from(count).is_ok_and(|count| count > MAX_DEVICES) {
+            return Err(counted(count));
+        }
         let device = |number| {
             let device = nvml.device(number)?;
             Ok(Device {
@@ -95,10 +100,7 @@ impl Session<'_> {
         let nvml = self.nvml()?;
         let count = nvml.count()?;
         if count != known {
-            return Err(Failure {
-                call: "nvmlDeviceGetCount_v2".to_owned(),
-                cause: Cause::Count(count),
-            });
+            return Err(counted(count));
         }
         let evidence = |number| {
             let device = nvml.device(number)?;
@@ -116,5 +118,56 @@ impl Session<'_> {
         nvml.set_ready()?;
         let after = nvml.ready()?;
         Ok(Record::Ready { before, after })
+    }
+}
+
+/// More devices than a record has room for, or another number than before.
+fn counted(count: u32) -> Failure {
+    Failure {
+        call: "nvmlDeviceGetCount_v2".to_owned(),
+        cause: Cause::Count(count),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(path: &str, requests: &[u8]) -> (io::Result<()>, Vec<u8>) {
+        let mut output = Vec::new();
+        let served = serve(Path::new(path), requests, &mut output);
+        (served, output)
+    }
+
+    fn record(output: &[u8]) -> Record {
+        let (length, body) = output.split_first_chunk::<4>().unwrap();
+        assert_eq!(u32::from_le_bytes(*length) as usize, body.len());
+        Record::decode(body).unwrap()
+    }
+
+    #[test]
+    fn an_absent_library_and_one_without_the_calls_are_told_apart() {
+        let (served, output) = answers("/absent.so", &Request::Probe.encode());
+        served.unwrap();
+        let absent = Failure {
+            call: "/absent.so".to_owned(),
+            cause: Cause::Library,
+        };
+        assert_eq!(record(&output), Record::Failed(absent));
+        let (served, output) = answers("libc.so.6", &Request::Ready.encode());
+        served.unwrap();
+        let other = Failure {
+            call: "nvmlInit_v2".to_owned(),
+            cause: Cause::Symbol,
+        };
+        assert_eq!(record(&output), Record::Failed(other));
+    }
+
+    #[test]
+    fn a_malformed_request_ends_the_helper_without_a_record() {
+        let (served, output) = answers("/absent.so", &[9; REQUEST]);
+        assert!(served.is_err() && output.is_empty());
+        let (served, output) = answers("/absent.so", &[]);
+        assert!(served.is_ok() && output.is_empty());
     }
 }

@@ -65,7 +65,7 @@ impl Shown {
 }
 
 /// Start, end and middle of a leaf's validity, in seconds since the Unix epoch.
-fn validity(leaf: &[u8]) -> (u64, u64, u64) {
+pub(crate) fn validity(leaf: &[u8]) -> (u64, u64, u64) {
     let leaf = Certificate::from_der(leaf).expect("a certificate");
     let validity = leaf.tbs_certificate.validity;
     let not_before = validity.not_before.to_unix_duration().as_secs();

@@ -13,6 +13,7 @@ use cloister_verify::policy::PolicyFile;
 use cloister_verify::{Conclusion, Policy, Verdict};
 use machine::{Bus, Machine, boot, image, image_of_another_answer};
 
+use crate::azure::validity;
 use crate::guest;
 use crate::peer::Peer;
 use crate::program::{scratch, succeed};
@@ -174,11 +175,7 @@ impl Connection {
             collateral: None,
             gpu_roots,
         };
-        let now = std::time::SystemTime::now();
-        let now = now
-            .duration_since(std::time::UNIX_EPOCH)
-            .expect("a time")
-            .as_secs();
+        let (_, _, now) = validity(&self.leaf);
         let (leaf, session) = (&self.leaf, &self.session_bundle);
         [
             layers::appraise_leaf(leaf, &self.leaf_bundle, &expected, now),

@@ -293,7 +293,7 @@ impl Machine {
     pub(super) fn refusal(mut self) -> (String, Vec<String>) {
         let text = self.guest.ended(BOOT_LIMIT + Duration::from_secs(60));
         let own = |line: &&str| line.starts_with("cloister-init: ");
-        let last = text.lines().filter(own).next_back().expect("a line");
+        let last = text.lines().rfind(own).expect("a line");
         (last.to_owned(), calls(&text))
     }
 }
