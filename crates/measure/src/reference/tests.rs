@@ -7,6 +7,7 @@ fn sample() -> ReferenceValues {
     ReferenceValues {
         bank: Bank::Sha256,
         confidential: true,
+        gpu: None,
         inputs: BTreeMap::from([("uki".to_owned(), digest)]),
         launch_digests: vec![LaunchDigestEntry {
             digest: Bank::Sha384.hash(&[b"launch"]),
@@ -81,6 +82,30 @@ fn from_json_refuses_unknown_and_repeated_fields() {
             matches!(&error, ReferenceError::Json { reason } if reason.contains(wanted)),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn golden_values_of_a_gpu_are_carried_and_a_key_that_stands_twice_is_refused() {
+    let json = r#"{"b":[1,{"c":"d"}],"a":18446744073709551615}"#;
+    let mut values = sample();
+    values.gpu = Some(GpuReference {
+        golden_values: serde_json::from_str(json).unwrap(),
+        model: "h100".to_owned(),
+    });
+    let text = values.to_json().unwrap();
+    assert_eq!(ReferenceValues::from_json(text.as_bytes()), Ok(values));
+    let (a, b) = (text.find("\"a\"").unwrap(), text.find("\"b\"").unwrap());
+    assert!(a < b, "keys are not sorted:\n{text}");
+    for (from, to) in [
+        ("\"a\":", "\"b\": 1, \"a\":"),
+        ("\"c\": \"d\"", "\"c\": 1.5"),
+        ("\"c\": \"d\"", "\"c\": null"),
+        ("\"model\": \"h100\"", "\"modell\": \"h100\""),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let changed = ReferenceValues::from_json(text.replace(from, to).as_bytes());
+        assert!(matches!(changed, Err(ReferenceError::Json { .. })), "{to}");
     }
 }
 

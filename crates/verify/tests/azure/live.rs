@@ -143,6 +143,7 @@ impl Live {
             platform: &self.scene.policy,
             roots: if self.product { &MICROSOFT } else { &made },
             collateral: Some(&collateral),
+            gpu_roots: &[],
         })
     }
 
@@ -151,8 +152,8 @@ impl Live {
     }
 
     fn judge_session(&self, bundle: &[u8]) -> Verdict {
-        let (spki, exporter) = (self.guest.spki(), &self.exporter);
-        self.held(|expected| appraise_session(&spki, &NONCE, exporter, bundle, expected, self.at))
+        let (leaf, exporter) = (self.leaf(&self.leaf_bundle()), &self.exporter);
+        self.held(|expected| appraise_session(&leaf, &NONCE, exporter, bundle, expected, self.at))
     }
 
     /// Both layers of these bundles.

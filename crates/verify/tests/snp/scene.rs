@@ -246,6 +246,7 @@ pub(crate) fn reference(id_key_digest: Option<[u8; 48]>) -> ReferenceValues {
     ReferenceValues {
         bank: Bank::Sha384,
         confidential: true,
+        gpu: None,
         inputs: Default::default(),
         launch_digests: vec![entry(1, 0x3d), entry(2, 0x3e)],
         launch_policy: Some(LaunchPolicy {
