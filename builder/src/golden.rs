@@ -2,11 +2,11 @@
 //!
 //! The form is `cloister_gpu::golden`; what a RIM must be before anything of it is used is `cloister_rim`'s business.
 
+use std::path::Path;
+
 use cloister_gpu::golden::{
     GoldenError, GoldenValues, MODEL, Pair, Rim as Origin, RimValues, Side,
 };
-use std::path::Path;
-
 use cloister_rim::{Kind, Rim, RimError, RootKey};
 use serde::Serialize;
 use thiserror::Error;
