@@ -3,6 +3,8 @@
 //! Specs: XML 1.0 (fifth edition), Namespaces in XML 1.0. The parser is the crate `xml`; this module refuses what the canonical form here has no
 //! answer to, and bounds the rest. Comments are dropped, which is what canonical XML without comments does; CDATA becomes text.
 
+mod tags;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -202,7 +204,7 @@ impl Document {
         if found > MAX_INPUT {
             return Err(DocumentError::TooLarge { found });
         }
-        core::str::from_utf8(file).map_err(|error| DocumentError::Encoding {
+        let text = core::str::from_utf8(file).map_err(|error| DocumentError::Encoding {
             offset: error.valid_up_to(),
         })?;
         let mut reader = EventReader::new_with_config(file, configuration());
@@ -213,11 +215,19 @@ impl Document {
                 reason: reason(error.kind()),
             })?;
             if event == XmlEvent::EndDocument {
-                return Ok(Self {
-                    nodes: builder.nodes,
-                });
+                break;
             }
             builder.take(event, reader.position().into())?;
+        }
+        match tags::bound_twice(text) {
+            None => Ok(Self {
+                nodes: builder.nodes,
+            }),
+            // In the parser's words for other attributes.
+            Some((at, name)) => Err(DocumentError::Malformed {
+                at,
+                reason: format!("Attribute '{name}' is redefined"),
+            }),
         }
     }
 
@@ -387,8 +397,7 @@ fn declaration(version: XmlVersion, encoding: &str) -> Result<(), DocumentError>
     Err(DocumentError::Declaration { found })
 }
 
-/// What is bound beyond `xml` and `xmlns`, which always are. Of a prefix that one tag binds twice, which is not allowed, the parser keeps
-/// the first without a word: what is hashed and what is read is the same all the same.
+/// What is bound beyond `xml` and `xmlns`, which always are.
 fn scope(namespace: Namespace, at: Position) -> Result<Scope, DocumentError> {
     let mut scope = namespace.0;
     scope.retain(|prefix, uri| prefix != "xml" && prefix != "xmlns" && !uri.is_empty());

@@ -2,11 +2,11 @@
 
 use super::made::{AT, Draft, Pki};
 use super::refusals::kind;
-use crate::document::{DocumentError, MAX_ELEMENTS, MAX_INPUT};
+use crate::document::{Document, DocumentError, MAX_ELEMENTS, MAX_INPUT, Position};
 use crate::verify;
 
 /// Reason, what is replaced in the finished file, and by what.
-const EDITS: [(&str, &str, &str); 35] = [
+const EDITS: [(&str, &str, &str); 37] = [
     ("digest", "Hash0=\"11", "Hash0=\"12"),
     ("digest", "index=\"63\"", "index=\"62\""),
     ("digest", "active=\"False\"", "active=\"True\""),
@@ -76,6 +76,16 @@ const EDITS: [(&str, &str, &str); 35] = [
     ("malformed", "index=\"63\"", "x:index=\"63\""),
     (
         "malformed",
+        "<ns0:Payload>",
+        "<ns0:Payload xmlns:a=\"urn:a\" xmlns:a=\"urn:a\">",
+    ),
+    (
+        "malformed",
+        "<ds:Signature xmlns",
+        "<ds:Signature xmlns:ds=\"urn:ds\" xmlns",
+    ),
+    (
+        "malformed",
         "</SoftwareIdentity>",
         "</SoftwareIdentity>text",
     ),
@@ -128,7 +138,40 @@ fn an_edited_file_is_refused_with_its_reason() {
         assert_eq!(found.map(|rim| rim.tag_id), Err(wanted), "{from} -> {to}");
         refused += 1;
     }
-    assert_eq!(refused, 35);
+    assert_eq!(refused, 37);
+}
+
+/// Whatever looks like it is none: other elements, values, comments and CDATA.
+#[test]
+fn a_prefix_bound_twice_in_one_tag_is_named_with_its_place() {
+    let parse = |text: &str| Document::parse(text.as_bytes());
+    let right = [
+        "<a xmlns:p='urn:p'><b xmlns:p='urn:p'/><b xmlns:p='urn:q'></b ></a>",
+        "<a xmlns:p='urn:p' xmlns:p2='urn:p' xmlns='urn:p'/>",
+        "<a xmlns:p='urn:p' b='> xmlns:p=&quot;urn:p&quot;' c=\" xmlns:p='urn:p'\"/>",
+        "<a xmlns:p='urn:p'><!-- xmlns:p='urn:p' ><b xmlns:p='1' xmlns:p='2'> --></a>",
+        "<a><![CDATA[<b xmlns:p='1' xmlns:p='2'>]]> xmlns:p='1' xmlns:p='2'</a>",
+        "<a xmlnsp='1' xmlnsq='2'/>",
+    ];
+    for text in right {
+        assert!(parse(text).is_ok(), "{text}");
+    }
+    let wrong = [
+        ("<a xmlns:p='urn:p' xmlns:p='urn:p'/>", "xmlns:p", (1, 1)),
+        (
+            "<ä>\n <!--\n--><é xmlns = \"urn:p\"\n b='>' xmlns='urn:p'/></ä>",
+            "xmlns",
+            (3, 4),
+        ),
+    ];
+    for (text, name, (line, column)) in wrong {
+        let error = DocumentError::Malformed {
+            at: Position { line, column },
+            reason: format!("Attribute '{name}' is redefined"),
+        };
+        assert_eq!(parse(text), Err(error), "{text}");
+    }
+    assert_eq!((right.len(), wrong.len()), (6, 2));
 }
 
 /// A genuine signature that is moved, repeated or taken away, so that it covers something else than what would be read.
