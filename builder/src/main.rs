@@ -24,6 +24,7 @@ mod fetch;
 mod golden;
 mod gpt;
 mod gpu_driver;
+mod gpu_evidence;
 mod guest;
 mod guest_binary;
 mod guid;

@@ -31,7 +31,7 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
             let error = anyhow::anyhow!("`{name}` is no kind of file that Cloister knows");
             return Err(CommandError::new(error).with_hint(
                 "known are the files that `cloister build` writes, recipes and locks, attestation bundles, leaf \
-                 certificates, TCG2 event logs and OVMF firmware",
+                 certificates, reports and quotes, evidence and RIMs of GPUs, TCG2 event logs and OVMF firmware",
             ));
         };
         reports.push((path, report));

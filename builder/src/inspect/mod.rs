@@ -6,6 +6,7 @@
 mod attestation;
 mod endorsement;
 mod evidence;
+mod gpu;
 mod image;
 mod report;
 mod rim;
@@ -44,7 +45,7 @@ type Reader = fn(&[u8]) -> Option<Report>;
 
 /// The kinds that are read whole, the most specific signatures first.
 fn whole(bytes: &[u8]) -> Option<Report> {
-    let readers: [Reader; 20] = [
+    let readers: [Reader; 23] = [
         image::kernel,
         image::pe,
         image::initrd,
@@ -57,6 +58,9 @@ fn whole(bytes: &[u8]) -> Option<Report> {
         attestation::snp_report,
         attestation::quote,
         endorsement::google,
+        gpu::report,
+        gpu::evidence,
+        gpu::chain,
         rim::rim,
         text::toml,
         text::cmdline,

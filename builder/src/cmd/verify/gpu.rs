@@ -4,16 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use cloister_gpu::{Expected, GoldenValues, RootKey};
 use cloister_verify::gpu::appraise;
-use serde::Deserialize;
 
 use super::evidence::{At, conclude, read};
 use super::snp::bytes;
 use crate::cmd::gpu::of_rims;
 use crate::cmd::{CommandError, Context};
+use crate::gpu_evidence::{Entry, from_hex};
 
 /// Hold the attestation report of an H100 against NVIDIA's device root and golden values
 #[derive(Debug, clap::Args)]
@@ -69,7 +67,7 @@ fn evidence(args: &Args) -> Result<(Vec<u8>, Vec<u8>), CommandError> {
     let input = read(&args.report)?;
     let json = input.trim_ascii_start().first() == Some(&b'[');
     match (&args.chain, json) {
-        (Some(chain), false) => Ok((undecorated(input), read(chain)?)),
+        (Some(chain), false) => Ok((from_hex(&input).unwrap_or(input), read(chain)?)),
         (None, true) => entry(&input, args.index)
             .with_context(|| format!("`{}` cannot be used", args.report.display()))
             .map_err(CommandError::new),
@@ -84,42 +82,14 @@ fn evidence(args: &Args) -> Result<(Vec<u8>, Vec<u8>), CommandError> {
     }
 }
 
-/// One GPU in the JSON of NVIDIA's tools, which have more members than these.
-#[derive(Deserialize)]
-struct Entry {
-    /// Base64 of the report.
-    evidence: String,
-    /// Base64 of the PEM chain.
-    certificate: String,
-}
-
 fn entry(input: &[u8], index: usize) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
-    let entries: Vec<Entry> = serde_json::from_slice(input)
-        .context("wanted a list of objects with `evidence` and `certificate`")?;
+    let entries =
+        Entry::list(input).context("wanted a list of objects with `evidence` and `certificate`")?;
     let count = entries.len();
     let entry = entries
         .get(index)
         .with_context(|| format!("has {count} GPUs, and no index {index}"))?;
-    let decoded = |name: &str, text: &str| {
-        STANDARD
-            .decode(text)
-            .with_context(|| format!("`{name}` is not base64"))
-    };
-    Ok((
-        decoded("evidence", &entry.evidence)?,
-        decoded("certificate", &entry.certificate)?,
-    ))
-}
-
-/// The bytes that hex stands for, with what NVIDIA's files decorate it with; other input as it is.
-fn undecorated(input: Vec<u8>) -> Vec<u8> {
-    let Ok(text) = core::str::from_utf8(&input) else {
-        return input;
-    };
-    let digits: String = text
-        .replace("\\x", "")
-        .replace("0x", "")
-        .split_whitespace()
-        .collect();
-    hex::decode(digits).unwrap_or(input)
+    let report = entry.report().context("`evidence` is not base64")?;
+    let chain = entry.chain().context("`certificate` is not base64")?;
+    Ok((report, chain))
 }
