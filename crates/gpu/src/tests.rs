@@ -1,8 +1,8 @@
-//! The shared GPU vectors, which lie outside the repository: parse, chain, FWID and signature of every recording. Made-up GPUs: `cases`.
+//! Made-up GPUs, and the shared GPU vectors, which lie outside the repository: parse, chain, FWID and signature of every recording.
 //!
 //! `expected.json` is the work of an independent parser, `spdm_parsed_output.json` NVIDIA's own.
 
-mod cases;
+mod made;
 mod vectors;
 
 use std::path::{Path, PathBuf};
