@@ -67,14 +67,59 @@ mod gpu_golden {
         let (code, verdict, _) = verify(&["--golden", &file, "--at", IN_TIME]);
         assert_eq!(code, 0, "{verdict}");
         let (code, same, _) = verify(&["--rim", &driver, &vbios, "--at", IN_TIME]);
-        assert_eq!((code, same), (0, verdict));
+        let others = same.lines().filter(|line| !line.contains("gpu-rim"));
+        assert!(others.eq(verdict.lines()), "{same}\n{verdict}");
+        assert_eq!((code, same.matches("gpu-rim").count()), (0, 1));
         // Golden values need no clock of the RIMs, RIMs do.
         let (code, _, _) = verify(&["--golden", &file, "--at", LATE]);
         assert_eq!(code, 0);
-        let (code, _, error) = verify(&["--rim", &driver, &vbios, "--at", LATE]);
+    }
+
+    #[test]
+    fn rims_that_do_not_hold_are_a_failed_check() {
+        let Some(folder) = vectors().map(|attestation| attestation.join("../gpu")) else {
+            return;
+        };
+        let (driver, vbios) = (path(&folder, DRIVER), path(&folder, VBIOS));
+        let report = path(&folder, "a-545-complete/attestationReport.txt");
+        let chain = path(&folder, "a-545-complete/gpuAkCertChain.txt");
+        let evidence = [
+            "verify", "gpu", "--report", &report, "--chain", &chain, "--nonce", NONCE,
+        ];
+        let verify = |more: &[&str]| cloister(&[&evidence[..], more].concat());
+        let late = ["--rim", &driver, &vbios, "--at", LATE, "--json"];
+        let (code, verdict, _) = verify(&late);
         assert_eq!(code, 1);
         let named = "NVIDIA Reference Value L3 GH100 001` is valid from 2023-05-11T00:00:00Z to 2026-11-11T23:59:59Z";
-        assert!(error.contains(named), "{error}");
+        let verdict: serde_json::Value = serde_json::from_str(&verdict).unwrap();
+        assert_eq!(verdict["verdict"], "rejected");
+        let checks = verdict["checks"].as_array().unwrap();
+        let failed: Vec<_> = checks
+            .iter()
+            .filter(|check| check["status"] == "fail")
+            .collect();
+        let [rim] = failed.as_slice() else {
+            panic!("{verdict:#}")
+        };
+        assert_eq!(rim["name"], "gpu-rim");
+        let found = rim["found"].as_str().unwrap();
+        assert!(found.contains(named), "{found}");
+        // Both are named, and a file that is not there is no verdict.
+        assert_eq!(
+            found.matches("certificate has expired").count(),
+            2,
+            "{found}"
+        );
+        let (code, verdict, error) = verify(&["--rim", "/absent", "--at", LATE, "--json"]);
+        assert_eq!((code, verdict.as_str()), (2, ""));
+        assert!(error.contains("/absent"), "{error}");
+        // One alone gives no golden values.
+        let (code, verdict, _) = verify(&["--rim", &driver, "--at", IN_TIME]);
+        assert_eq!(code, 1);
+        assert!(
+            verdict.contains("no VBIOS RIM among the files"),
+            "{verdict}"
+        );
     }
 
     /// The indices that the README of the vectors names.

@@ -65,9 +65,26 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Golden values of RIMs in files, which are verified first.
-pub(super) fn of_rims(paths: &[PathBuf], at: u64) -> Result<GoldenValues, CommandError> {
-    golden_values(&verified(paths, at)?).map_err(no_pair)
+/// Golden values with the names of the RIMs they are of, or what is wrong with these, each in its own words.
+pub(super) type Judged = Result<(GoldenValues, String), String>;
+
+/// Golden values of RIMs in files, which are verified first. Only a file that cannot be read is an error.
+pub(super) fn judged(paths: &[PathBuf], at: u64) -> Result<Judged, CommandError> {
+    let (mut rims, mut names, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for path in paths {
+        match cloister_rim::verify(&read(path)?, &[RootKey::nvidia()], at) {
+            Ok(rim) => {
+                names.push(format!("{} {}", rim.kind, rim.version));
+                rims.push(rim);
+            }
+            Err(error) => refused.push(format!("{}: {error}", path.display())),
+        }
+    }
+    if !refused.is_empty() {
+        return Ok(Err(refused.join("; ")));
+    }
+    let golden = golden_values(&rims).map_err(|error| error.to_string());
+    Ok(golden.map(|golden| (golden, names.join(", "))))
 }
 
 /// Reads and verifies every file; the first that does not hold ends it.

@@ -18,6 +18,7 @@ rules! {
     EVIDENCE "gpu-evidence" "a guest that must have a GPU must show what it says of itself"
     GOLDEN "gpu-golden-values" "without golden values nothing a GPU measures can be judged"
     LEAF "gpu-leaf" "the GPU's report must belong to the key that the CPU's evidence is about"
+    RIM "gpu-rim" "golden values of manifests count only where NVIDIA signed them and every certificate is valid at the time"
     FORMAT "gpu-report-format" "the report must be one SPDM 1.1 response behind its request and the chain five certificates, both strict, nothing behind them"
     MODEL "gpu-model" "the device must be a GH100 (H100): other chips and switches measure other things"
     CHAIN "gpu-chain" "the chain must hold from the leaf to the pinned root of NVIDIA's devices"
@@ -87,6 +88,34 @@ pub(crate) fn appraise_section(
     };
     verdict.checks.splice(0..0, checks.finish(&[]));
     verdict
+}
+
+/// [`appraise`] with golden values of RIMs, which somebody else has verified: `rims` names those that hold, or says what is wrong, and
+/// then there are no golden values.
+pub fn appraise_with_rims(
+    report: &[u8],
+    chain: &[u8],
+    rims: Result<(GoldenValues, String), String>,
+    expected: &Expected<'_>,
+) -> Verdict {
+    let wanted = "RIMs of NVIDIA's, valid at the time";
+    let mut checks = Checks::default();
+    let golden = match rims {
+        Ok((golden, found)) => {
+            checks.require(&RIM, true, wanted, found);
+            Some(golden)
+        }
+        Err(found) => {
+            checks.require(&RIM, false, wanted, found);
+            None
+        }
+    };
+    let expected = Expected {
+        golden: golden.as_ref(),
+        ..*expected
+    };
+    let of_rims = Verdict::new(&subject(expected.at), checks.finish(&[]));
+    of_rims.and(appraise(report, chain, &expected))
 }
 
 /// Appraises a report with the chain of the GPU that made it. Without golden values the verdict is `collateral-missing` at best.

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use cloister_gpu::{Expected, GoldenValues, RootKey};
-use cloister_verify::gpu::appraise;
+use cloister_verify::gpu::{appraise, appraise_with_rims};
 
 use super::evidence::{At, conclude, read};
 use super::snp::bytes;
-use crate::cmd::gpu::of_rims;
+use crate::cmd::gpu::judged;
 use crate::cmd::{CommandError, Context};
 use crate::gpu_evidence::{Entry, from_hex};
 
@@ -38,12 +38,9 @@ pub(crate) struct Args {
     at: At,
 }
 
-/// Runs the verb: 0 accepted, 1 rejected or a RIM refused, 3 golden values missing.
+/// Runs the verb: 0 accepted, 1 rejected, 3 golden values missing.
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
-    let golden = match args.rims.as_slice() {
-        [] => args.golden.as_deref().map(golden).transpose()?,
-        rims => Some(of_rims(rims, args.at.seconds())?),
-    };
+    let golden = args.golden.as_deref().map(golden).transpose()?;
     let (report, chain) = evidence(args)?;
     let expected = Expected {
         nonce: &args.nonce,
@@ -53,7 +50,11 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
         roots: &[RootKey::nvidia()],
         at: args.at.seconds(),
     };
-    conclude(appraise(&report, &chain, &expected), &args.at, ctx)
+    let verdict = match args.rims.as_slice() {
+        [] => appraise(&report, &chain, &expected),
+        rims => appraise_with_rims(&report, &chain, judged(rims, expected.at)?, &expected),
+    };
+    conclude(verdict, &args.at, ctx)
 }
 
 fn golden(path: &Path) -> Result<GoldenValues, CommandError> {
