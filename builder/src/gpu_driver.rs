@@ -82,8 +82,9 @@ fn named(path: &TreePath) -> Option<String> {
     let mut above = path.components().rev();
     let name = above.next()?;
     if let Some(version) = name.strip_prefix(LIBRARY.as_bytes()) {
-        // `libnvidia-ml.so.1` is the name that programs load, whatever the version.
-        return version.contains(&b'.').then(|| show(version));
+        // `libnvidia-ml.so.1` is the name that programs load, whatever the version; what is no number is another file's name.
+        let numbers = version.iter().all(|b| b.is_ascii_digit() || *b == b'.');
+        return (numbers && version.contains(&b'.')).then(|| show(version));
     }
     let ending = name.strip_prefix(FIRMWARE.as_bytes())?;
     let (version, folder) = (above.next()?, above.next()?);
@@ -143,6 +144,7 @@ mod tests {
         let same = tree(&[
             ("usr/lib/libnvidia-ml.so.550.144.03", b""),
             ("usr/lib/libnvidia-ml.so.1", b""),
+            ("usr/lib/libnvidia-ml.so.1.conf", b""),
             ("usr/lib/firmware/nvidia/550.144.03/gsp_ga10x.bin", b""),
             ("usr/lib/firmware/nvidia/535.1/gsp_tu10x.bin", b""),
             ("usr/lib/firmware/other/535.1/gsp_ga10x.bin", b""),

@@ -96,7 +96,7 @@ fn build_refuses_the_stand_in() {
     let Some(said) = machine::build_with_mark() else {
         return;
     };
-    assert_eq!(said.code, 1, "{said:#?}");
+    assert_eq!(said.code, 2, "{said:#?}");
     for words in ["/opt/gpu/innocent.so", "standin_nvml_marker", "hint: "] {
         assert!(said.stderr.contains(words), "{said:#?}");
     }
