@@ -85,6 +85,7 @@ fn session(edits: &[u8], log: &[u8]) -> bool {
         platform: &policy(),
         roots: &ROOTS,
         collateral: None,
+        gpu_roots: &[],
     };
     let bundle = bundle.encode();
     let leaf = layers::appraise_leaf(log, &bundle, &expected, AT);
