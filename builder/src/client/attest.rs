@@ -135,7 +135,7 @@ impl Shown<'_> {
         let leaf = layers::appraise_leaf(self.leaf, self.leaf_bundle, &expected, now);
         let leaf = leaf.by(Clock::Machine);
         // A leaf without a readable key has failed above; there is no session to appraise then.
-        let session = spki(self.leaf).ok().map(|_| {
+        let session = spki(self.leaf).is_ok().then(|| {
             let (nonce, exporter, bundle) = (self.nonce, self.exporter, self.session_bundle);
             layers::appraise_session(self.leaf, nonce, exporter, bundle, &expected, now)
                 .by(Clock::Machine)
