@@ -119,7 +119,7 @@ fn section(bundle: &Bundle) -> AzureEvidence {
     AzureEvidence::decode(&bundle.cpu.value).expect("evidence")
 }
 
-fn failed(verdict: &Verdict) -> Vec<&str> {
+pub(crate) fn failed(verdict: &Verdict) -> Vec<&str> {
     assert_eq!(verdict.conclusion, Conclusion::Rejected, "{verdict}");
     verdict
         .failures()

@@ -10,12 +10,12 @@ use cloister_measure::reference::ReferenceValues;
 use cloister_verify::azure::MICROSOFT;
 use cloister_verify::layers::{self, Expected};
 use cloister_verify::policy::PolicyFile;
-use cloister_verify::{Conclusion, Policy, Verdict};
+use cloister_verify::{Policy, Verdict};
 use machine::{Bus, Machine, boot, image, image_of_another_answer};
 
-use crate::azure::validity;
+use crate::azure::{failed, validity};
 use crate::guest;
-use crate::peer::Peer;
+use crate::peer::{Connection, Peer};
 use crate::program::{scratch, succeed};
 
 const NONCE: [u8; 32] = [7; 32];
@@ -104,32 +104,32 @@ fn build_refuses_the_stand_in() {
 
 /// Both layers in one verdict each, CPU and GPU; and all that must make it another.
 fn verdicts(machine: &Machine, reference: &ReferenceValues, expected: &Path) {
-    let connection = Connection::to(machine.guest.port);
+    let connection = Connection::to(machine.guest.port, &NONCE);
     let made_up = [RootKey(machine::root())];
-    for verdict in connection.judge(reference, &made_up) {
+    for verdict in judge(&connection, reference, &made_up) {
         assert!(verdict.accepted, "{verdict}");
         let checks = verdict.checks.iter();
         let of_gpu = checks.filter(|check| check.name.starts_with("gpu-") && check.required);
         assert_eq!(of_gpu.count(), 15, "{verdict}");
     }
-    for verdict in connection.judge(reference, &[RootKey::nvidia()]) {
+    for verdict in judge(&connection, reference, &[RootKey::nvidia()]) {
         assert_eq!(failed(&verdict), ["gpu-chain"], "{verdict}");
     }
     let mut without = reference.clone();
     without.gpu = None;
-    for verdict in connection.judge(&without, &made_up) {
+    for verdict in judge(&connection, &without, &made_up) {
         assert_eq!(failed(&verdict), ["devices"], "{verdict}");
     }
     // The section of one leaf with the leaf of another guest: the nonce is not its own.
-    let other = Connection::to(guest::probe().port);
+    let other = Connection::to(guest::probe().port, &NONCE);
     let swapped = Connection {
         leaf: other.leaf.clone(),
-        ..Connection::to(machine.guest.port)
+        ..Connection::to(machine.guest.port, &NONCE)
     };
-    let [_, session] = swapped.judge(reference, &made_up);
+    let [_, session] = judge(&swapped, reference, &made_up);
     assert!(failed(&session).contains(&"gpu-nonce"), "{session}");
     // A guest without a GPU, where one is wanted.
-    for verdict in other.judge(reference, &made_up) {
+    for verdict in judge(&other, reference, &made_up) {
         let failed = failed(&verdict);
         assert!(
             failed.contains(&"gpu-evidence") && failed.contains(&"devices"),
@@ -147,49 +147,22 @@ fn verdicts(machine: &Machine, reference: &ReferenceValues, expected: &Path) {
     }
 }
 
-/// What one connection showed.
-struct Connection {
-    leaf: Vec<u8>,
-    leaf_bundle: Vec<u8>,
-    exporter: [u8; 32],
-    session_bundle: Vec<u8>,
-}
-
-impl Connection {
-    fn to(port: u16) -> Self {
-        let mut peer = Peer::connect(port);
-        Self {
-            leaf_bundle: peer.leaf_bundle(),
-            exporter: peer.exporter(&NONCE),
-            session_bundle: peer.session_bundle(&NONCE),
-            leaf: peer.leaf,
-        }
-    }
-
-    fn judge(&self, reference: &ReferenceValues, gpu_roots: &[RootKey]) -> [Verdict; 2] {
-        let expected = Expected {
-            reference,
-            policy: &Policy::default(),
-            platform: &PolicyFile::default(),
-            roots: &MICROSOFT,
-            collateral: None,
-            gpu_roots,
-        };
-        let (_, _, now) = validity(&self.leaf);
-        let (leaf, session) = (&self.leaf, &self.session_bundle);
-        [
-            layers::appraise_leaf(leaf, &self.leaf_bundle, &expected, now),
-            layers::appraise_session(leaf, &NONCE, &self.exporter, session, &expected, now),
-        ]
-    }
-}
-
-fn failed(verdict: &Verdict) -> Vec<&str> {
-    assert_eq!(verdict.conclusion, Conclusion::Rejected, "{verdict}");
-    verdict
-        .failures()
-        .map(|check| check.name.as_str())
-        .collect()
+/// Both layers of what a connection showed.
+fn judge(shown: &Connection, reference: &ReferenceValues, gpu_roots: &[RootKey]) -> [Verdict; 2] {
+    let expected = Expected {
+        reference,
+        policy: &Policy::default(),
+        platform: &PolicyFile::default(),
+        roots: &MICROSOFT,
+        collateral: None,
+        gpu_roots,
+    };
+    let (_, _, now) = validity(&shown.leaf);
+    let (leaf, session) = (&shown.leaf, &shown.session_bundle);
+    [
+        layers::appraise_leaf(leaf, &shown.leaf_bundle, &expected, now),
+        layers::appraise_session(leaf, &NONCE, &shown.exporter, session, &expected, now),
+    ]
 }
 
 /// What the stand-in does wrong, or the machine is, and the words on which the guest powers off.

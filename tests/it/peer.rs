@@ -29,6 +29,28 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+/// What a guest showed on one connection, for whoever judges both layers.
+pub(crate) struct Connection {
+    /// DER.
+    pub(crate) leaf: Vec<u8>,
+    pub(crate) leaf_bundle: Vec<u8>,
+    pub(crate) exporter: [u8; 32],
+    pub(crate) session_bundle: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects to the guest and asks for a session with this nonce.
+    pub(crate) fn to(port: u16, nonce: &[u8; 32]) -> Self {
+        let mut peer = Peer::connect(port);
+        Self {
+            leaf_bundle: peer.leaf_bundle(),
+            exporter: peer.exporter(nonce),
+            session_bundle: peer.session_bundle(nonce),
+            leaf: peer.leaf,
+        }
+    }
+}
+
 impl Peer {
     /// Connects with TLS 1.3.
     pub(crate) fn connect(port: u16) -> Peer {

@@ -12,28 +12,10 @@ use super::machine::machine;
 use super::{NONCE, failed, validity};
 use crate::guest;
 use crate::images;
-use crate::peer::Peer;
+use crate::peer::Connection;
 use crate::program::{Said, command, said, scratch};
 
-/// What one connection showed.
-struct Connection {
-    leaf: Vec<u8>,
-    leaf_bundle: Vec<u8>,
-    exporter: [u8; 32],
-    session_bundle: Vec<u8>,
-}
-
 impl Connection {
-    fn to(port: u16) -> Self {
-        let mut peer = Peer::connect(port);
-        Self {
-            leaf_bundle: peer.leaf_bundle(),
-            exporter: peer.exporter(&NONCE),
-            session_bundle: peer.session_bundle(&NONCE),
-            leaf: peer.leaf,
-        }
-    }
-
     /// Both layers.
     fn judge(
         &self,
@@ -72,7 +54,7 @@ fn collateral(vcek: Option<&[u8]>) -> SnpCollateral {
 fn a_live_guest_is_accepted_in_both_layers_by_the_keys_behind_its_report() {
     let machine = machine();
     let port = machine.guest.port;
-    let (first, second) = (Connection::to(port), Connection::to(port));
+    let (first, second) = (Connection::to(port, &NONCE), Connection::to(port, &NONCE));
     let reference = images::probe().reference_on("azure-snp");
     let (roots, vcek) = (machine.processor.roots(), Some(&*machine.processor.vcek));
     for verdict in first.judge(&reference, &roots, vcek) {
@@ -102,11 +84,11 @@ fn evidence_and_reference_values_of_different_platforms_do_not_fit() {
         images::probe().reference(),
     );
     let (roots, vcek) = (machine.processor.roots(), Some(&*machine.processor.vcek));
-    let of_azure = Connection::to(machine.guest.port);
+    let of_azure = Connection::to(machine.guest.port, &NONCE);
     for verdict in of_azure.judge(&bare, &roots, vcek) {
         assert_eq!(failed(&verdict), ["cpu-format"], "{verdict}");
     }
-    let of_qemu = Connection::to(guest::probe().port);
+    let of_qemu = Connection::to(guest::probe().port, &NONCE);
     for verdict in of_qemu.judge(&azure, &roots, vcek) {
         assert_eq!(failed(&verdict), ["evidence-format"], "{verdict}");
     }
