@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use thiserror::Error;
 
 use crate::modules;
-use crate::tree::{Module, Tree, TreePath, show};
+use crate::tree::{Content, Module, Tree, TreePath, show};
 
 /// File name of the management library up to the version.
 const LIBRARY: &str = "libnvidia-ml.so.";
@@ -53,7 +53,7 @@ pub(crate) fn check(tree: &Tree, modules: &[Module], wanted: &str) -> Result<(),
         let found = named(path).or_else(|| {
             let name = path.file_name();
             is_module(name).then_some(())?;
-            module(name, entry.content()?.bytes())
+            module(name, entry.content()?)
         })?;
         let path = path.absolute();
         Some(Part { path, found })
@@ -63,7 +63,7 @@ pub(crate) fn check(tree: &Tree, modules: &[Module], wanted: &str) -> Result<(),
         is_module(name).then_some(())?;
         Some(Part {
             path: format!("{} (initrd)", file.file_name),
-            found: module(name, file.content.bytes())?,
+            found: module(name, &file.content)?,
         })
     });
     let parts = files.chain(loaded).filter(|part| part.found != wanted);
@@ -98,8 +98,8 @@ fn is_module(name: &[u8]) -> bool {
 }
 
 /// The version that a module names, or in words that it cannot be read.
-fn module(name: &[u8], bytes: &[u8]) -> Option<String> {
-    match modules::version(name, bytes) {
+fn module(name: &[u8], content: &Content) -> Option<String> {
+    match modules::version(name, content) {
         Ok(version) => version,
         Err(error) => Some(format!("no version: {error}")),
     }
@@ -110,7 +110,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::tree::{Content, Entry, Origin, path};
+    use crate::tree::{Entry, Origin, path};
 
     const WANTED: &str = "550.144.03";
 

@@ -3,6 +3,9 @@
 //! Translates the recipe's `[guest]` and `[kernel]` into `cloister_evidence::guest` (docs/guest-configuration.md), so
 //! that PID 1 needs no TOML. Both are read back with the guest's own parser before they are used.
 
+use std::borrow::Cow;
+use std::io;
+
 use cloister_evidence::guest::{
     Canary, CommandLine, CommandLineError, GOLDEN_VALUES_PATH, GpuPolicy, GuestConfiguration,
     GuestConfigurationError, Network, RootPartitions, Workload,
@@ -147,7 +150,7 @@ fn network(network: &recipe::Network) -> Result<Network, GuestError> {
 pub(crate) fn members<'a>(
     init: &'a [u8],
     configuration: &'a [u8],
-    modules: &'a [Module],
+    modules: &'a [(String, Cow<'a, [u8]>)],
     gpu: Option<GpuFiles<'a>>,
 ) -> Members<'a> {
     let directories = ["cloister", MODULES, "dev", "proc", "root", "run", "sys"];
@@ -181,17 +184,23 @@ pub(crate) fn members<'a>(
         members.insert(golden_path, golden);
         members.insert(GPU_HELPER.to_owned(), helper);
     }
-    let files = module_paths(modules).zip(modules);
-    members.extend(files.map(|(path, module)| {
-        (
-            path,
-            Member::File {
-                mode: 0o644,
-                bytes: module.content.bytes(),
-            },
-        )
-    }));
+    members.extend(
+        modules
+            .iter()
+            .map(|(path, bytes)| (path.clone(), Member::File { mode: 0o644, bytes })),
+    );
     members
+}
+
+/// The modules' paths in the initrd, in load order, and their bytes.
+///
+/// # Errors
+/// A module cannot be read.
+pub(crate) fn module_files(modules: &[Module]) -> io::Result<Vec<(String, Cow<'_, [u8]>)>> {
+    module_paths(modules)
+        .zip(modules)
+        .map(|(path, module)| Ok((path, module.content.read()?)))
+        .collect()
 }
 
 /// Paths of the modules in the initrd without a leading slash, numbered in load order.

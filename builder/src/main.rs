@@ -35,6 +35,7 @@ mod lock;
 mod locking;
 mod manifest;
 mod measurements;
+mod model;
 mod modules;
 mod output;
 mod platform;
@@ -97,6 +98,8 @@ enum Verb {
     Collateral(Deferred<cmd::collateral::Args>),
     /// Make golden values of a GPU from the manifests that NVIDIA signs
     Gpu(Deferred<cmd::gpu::Args>),
+    /// Make a model an input of images
+    Model(Deferred<cmd::model::Args>),
     /// Say why two builds, images or reference values differ, down to the changed file and package
     Diff(Deferred<cmd::diff::Args>),
     /// Build twice in environments that differ, and compare with the committed measurements
@@ -136,6 +139,7 @@ fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Verb::Verify(Deferred(args)) => cmd::verify::run(args, &ctx),
         Verb::Collateral(Deferred(args)) => cmd::collateral::run(&args, &ctx),
         Verb::Gpu(Deferred(args)) => cmd::gpu::run(&args, &ctx),
+        Verb::Model(Deferred(args)) => cmd::model::run(args, &stocked(ctx)?),
         Verb::Diff(Deferred(args)) => cmd::diff::run(args, &ctx),
         Verb::Reproduce(Deferred(args)) => cmd::reproduce::run(args, &stocked(ctx)?),
         Verb::Boot(Deferred(args)) => cmd::boot::run(args, &ctx),
@@ -195,7 +199,7 @@ mod tests {
                 verbs += 1;
             }
         }
-        assert_eq!(verbs, 24);
+        assert_eq!(verbs, 25);
         Cli::command().debug_assert();
     }
 }

@@ -160,7 +160,7 @@ fn input(origin: &Origin) -> Input {
             version: None,
         },
         Origin::Bytecode { source } => input(source),
-        Origin::RecipeFile { .. } | Origin::Effect(_) => Input::default(),
+        Origin::RecipeFile { .. } | Origin::Model { .. } | Origin::Effect(_) => Input::default(),
     }
 }
 

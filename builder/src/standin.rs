@@ -3,26 +3,40 @@
 //! It exports a symbol for this. Every ELF file of the root and every module of the initrd is looked at, whatever the recipe.
 //! Not covered: files inside of archives, and a stand-in whose symbol was taken out.
 
+use std::io::{self, Write};
+
 use goblin::elf::Elf;
 use goblin::elf::header::ELFMAG;
 use memchr::memmem::Finder;
+use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::tree::{Module, Tree};
+use crate::tree::{Content, Module, Tree};
 
 /// The symbol that the stand-in exports.
 const MARKER: &str = "standin_nvml_marker";
 
-/// A file that no image may have.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "`{path}` ({origin}) exports `{MARKER}`: it is the stand-in for NVIDIA's management library"
-)]
-pub(crate) struct StandinError {
-    /// Where it would be.
-    path: String,
-    /// What it came from.
-    origin: String,
+/// Why an image cannot be said to be without the stand-in.
+#[derive(Debug, Error)]
+pub(crate) enum StandinError {
+    /// A file that no image may have.
+    #[error(
+        "`{path}` ({origin}) exports `{MARKER}`: it is the stand-in for NVIDIA's management library"
+    )]
+    Found {
+        /// Where it would be.
+        path: String,
+        /// What it came from.
+        origin: String,
+    },
+    /// A file could not be looked at.
+    #[error("`{path}` cannot be searched for the stand-in of NVIDIA's management library")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// Refuses the first file, in order of paths, that exports the symbol; modules of the initrd come last.
@@ -34,16 +48,59 @@ pub(crate) fn refuse(tree: &Tree, modules: &[Module]) -> Result<(), StandinError
     let modules = modules
         .iter()
         .map(|module| (module.file_name.clone(), &module.content, &module.origin));
-    let finder = Finder::new(MARKER);
-    let found = files
-        .chain(modules)
-        .find(|(_, content, _)| exports(content.bytes(), &finder));
-    found.map_or(Ok(()), |(path, _, origin)| {
-        Err(StandinError {
-            path,
-            origin: origin.label(),
-        })
-    })
+    let all: Vec<_> = files.chain(modules).collect();
+    let refused = all
+        .par_iter()
+        .with_max_len(1)
+        .map(|(path, content, origin)| match has_export(content) {
+            Ok(false) => None,
+            Ok(true) => Some(StandinError::Found {
+                path: path.clone(),
+                origin: origin.label(),
+            }),
+            Err(source) => Some(StandinError::Read {
+                path: path.clone(),
+                source,
+            }),
+        });
+    refused
+        .find_map_first(|refused| refused)
+        .map_or(Ok(()), Err)
+}
+
+/// Whether `content` exports the symbol. Only what holds its name is ever whole in memory.
+fn has_export(content: &Content) -> io::Result<bool> {
+    let mut search = Search {
+        finder: Finder::new(MARKER),
+        window: Vec::new(),
+        found: false,
+    };
+    content.copy(&mut search)?;
+    Ok(search.found && exports(&content.read()?, &search.finder))
+}
+
+/// Looks for the symbol's name in what is written to it.
+struct Search {
+    finder: Finder<'static>,
+    /// The last bytes of what came before, and the piece at hand.
+    window: Vec<u8>,
+    found: bool,
+}
+
+impl Write for Search {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.found {
+            self.window.extend_from_slice(bytes);
+            self.found = self.finder.find(&self.window).is_some();
+            let done = self.window.len().saturating_sub(MARKER.len());
+            self.window.drain(..done);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether `bytes` are an ELF file that defines the symbol for others. A name that is exported stands in the file as it is, so few files
@@ -149,14 +206,12 @@ mod tests {
         let exporting = cases()[0].1.clone();
         for (name, bytes, refused) in cases() {
             let wanted = if refused {
-                Err(StandinError {
-                    path: "/usr/lib/libnvidia-ml.so.1".to_owned(),
-                    origin: "file files/library".to_owned(),
-                })
+                Some("`/usr/lib/libnvidia-ml.so.1` (file files/library) exports `standin_nvml_marker`: it is the stand-in for NVIDIA's management library".to_owned())
             } else {
-                Ok(())
+                None
             };
-            assert_eq!(refuse(&tree(&bytes), &[]), wanted, "{name}");
+            let found = refuse(&tree(&bytes), &[]).err();
+            assert_eq!(found.map(|error| error.to_string()), wanted, "{name}");
         }
         let module = Module {
             name: "x".to_owned(),

@@ -8,7 +8,7 @@
 
 mod run;
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -200,7 +200,8 @@ impl Tool {
                     } else {
                         0o755
                     };
-                    fs::write(&at, content.bytes())
+                    File::create(&at)
+                        .and_then(|mut file| content.copy(&mut file))
                         .and_then(|()| fs::set_permissions(&at, Permissions::from_mode(mode)))
                 }
             }

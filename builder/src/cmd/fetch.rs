@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::fetch::{Came, FetchError, Fetcher, Place, Wanted};
 use crate::lock::Lock;
 use crate::locking::{Locking, locate};
+use crate::model;
 use crate::progress::size;
 use crate::recipe::Recipe;
 use crate::source::{Client, Locations, Settings};
@@ -34,7 +35,8 @@ pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandErr
     let started = Instant::now();
     let (recipe, directory) = ctx.recipe(&args.recipe)?;
     let lock = Lock::load(&recipe, &directory)?;
-    let contents = contents(&recipe, &lock, args.from.as_deref());
+    let models = model::of_recipe(&recipe, &directory, &lock)?;
+    let contents = contents(&recipe, &models, &lock, args.from.as_deref());
     let (missing, total) = missing(&contents, &ctx.store)?;
     let came = bring(missing, &recipe, &lock, &args, ctx)?;
     if let Some(to) = &args.to {
@@ -102,7 +104,12 @@ fn bring(
 }
 
 /// Every content of the lock and the recipe, with the places that are known without asking anybody.
-fn contents(recipe: &Recipe, lock: &Lock, from: Option<&Path>) -> Vec<Wanted> {
+fn contents(
+    recipe: &Recipe,
+    models: &[model::Placed],
+    lock: &Lock,
+    from: Option<&Path>,
+) -> Vec<Wanted> {
     let wanted = |name: String, sha256: Digest, size: Option<u64>| {
         let place = from.map(|from| Place::File(path_in(from, &sha256)));
         Wanted {
@@ -127,6 +134,13 @@ fn contents(recipe: &Recipe, lock: &Lock, from: Option<&Path>) -> Vec<Wanted> {
         wanted.places.push(Place::Url(input.url.clone()));
         wanted
     }));
+    for model::Placed { list, .. } in models {
+        let files = list.files.iter();
+        all.extend(files.map(|file| {
+            let name = format!("{} of model {}", file.path, list.name);
+            wanted(name, file.sha256, Some(file.size))
+        }));
+    }
     all
 }
 

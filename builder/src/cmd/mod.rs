@@ -22,6 +22,7 @@ pub(crate) mod gpu;
 pub(crate) mod inspect;
 pub(crate) mod lock;
 pub(crate) mod measure;
+pub(crate) mod model;
 pub(crate) mod reproduce;
 pub(crate) mod store;
 pub(crate) mod verify;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::{CommandError, DIFFERENT, StoreContext};
 use crate::digest::Digest;
 use crate::lock::Lock;
+use crate::model;
 use crate::progress::size;
 
 /// Look after the content-addressed store
@@ -127,6 +128,9 @@ fn collect(
         let (recipe, directory) = ctx.recipe(name)?;
         let lock = Lock::read(&directory.join(Lock::FILE), &recipe.name)?;
         keep.extend(lock.digests());
+        keep.extend(model::digests(&model::of_recipe(
+            &recipe, &directory, &lock,
+        )?));
         keep.extend(recipe.inputs.iter().map(|input| input.sha256));
     }
     let collected = ctx.store.gc(&keep, derived)?;

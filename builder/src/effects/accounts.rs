@@ -147,7 +147,8 @@ mod tests {
                 .unwrap()
                 .content()
                 .unwrap()
-                .bytes()
+                .read()
+                .unwrap()
                 .to_vec(),
         )
         .unwrap()

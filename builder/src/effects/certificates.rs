@@ -3,7 +3,7 @@
 //! All `*.crt` below `/usr/share/ca-certificates`, sorted by path; the same list goes to
 //! `/etc/ca-certificates.conf`. Not covered: links by subject hash (openssl-rehash(1)).
 
-use super::{EffectError, put};
+use super::{EffectError, put, read};
 use crate::tree::{Content, Entry, Origin, Tree, TreePath};
 
 const EFFECT: &str = "ca-certificates";
@@ -20,7 +20,7 @@ pub(super) fn write(tree: &mut Tree) -> Result<(), EffectError> {
         if !path.is_below(&directory) || !path.as_bytes().ends_with(b".crt") {
             continue;
         }
-        bundle.extend_from_slice(content.bytes());
+        bundle.extend_from_slice(&read(path, content)?);
         if !bundle.ends_with(b"\n") {
             bundle.push(b'\n');
         }
@@ -67,7 +67,8 @@ mod tests {
                 .unwrap()
                 .content()
                 .unwrap()
-                .bytes()
+                .read()
+                .unwrap()
                 .to_vec()
         };
         assert_eq!(read("etc/ssl/certs/ca-certificates.crt"), b"A\nB\n");

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use goblin::elf::Elf;
 
-use super::{EffectError, put};
+use super::{EffectError, put, read};
 use crate::tree::pattern::Pattern;
 use crate::tree::{Content, Entry, Origin, Resolved, Tree, TreePath};
 
@@ -40,7 +40,7 @@ pub(super) fn write(tree: &mut Tree) -> Result<Vec<String>, EffectError> {
     let mut libraries: BTreeMap<Vec<u8>, TreePath> = BTreeMap::new();
     let mut links = Vec::new();
     let mut seen = Vec::new();
-    for directory in search_path(tree) {
+    for directory in search_path(tree)? {
         let Ok(directory) = TreePath::from_absolute(&directory) else {
             continue;
         };
@@ -55,7 +55,7 @@ pub(super) fn write(tree: &mut Tree) -> Result<Vec<String>, EffectError> {
                 "`/{directory}/glibc-hwcaps` is not in ld.so.cache: plain libraries are used"
             ));
         }
-        for (soname, file) in sonames(tree, &directory) {
+        for (soname, file) in sonames(tree, &directory)? {
             let at = directory.join(&soname)?;
             if tree.get(&at).is_none() {
                 links.push((at.clone(), file));
@@ -88,23 +88,28 @@ pub(super) fn write(tree: &mut Tree) -> Result<Vec<String>, EffectError> {
 }
 
 /// Directories in search order: those configured, then the system's.
-fn search_path(tree: &Tree) -> Vec<String> {
+fn search_path(tree: &Tree) -> Result<Vec<String>, EffectError> {
     let mut directories = Vec::new();
     match TreePath::new(b"etc/ld.so.conf") {
-        Ok(main) if tree.follow(&main).is_some() => configured(tree, &main, 0, &mut directories),
+        Ok(main) if tree.follow(&main).is_some() => configured(tree, &main, 0, &mut directories)?,
         // Debian's main file belongs to libc-bin and says just this.
-        _ => include(tree, "/etc/ld.so.conf.d/*.conf", 0, &mut directories),
+        _ => include(tree, "/etc/ld.so.conf.d/*.conf", 0, &mut directories)?,
     }
     directories.extend(SYSTEM.map(str::to_owned));
-    directories
+    Ok(directories)
 }
 
-fn configured(tree: &Tree, file: &TreePath, depth: u32, directories: &mut Vec<String>) {
+fn configured(
+    tree: &Tree,
+    file: &TreePath,
+    depth: u32,
+    directories: &mut Vec<String>,
+) -> Result<(), EffectError> {
     let content = tree.follow(file).and_then(|(_, entry)| entry.content());
     let Some(content) = content.filter(|_| depth < MAX_INCLUDES) else {
-        return;
+        return Ok(());
     };
-    for line in String::from_utf8_lossy(content.bytes()).lines() {
+    for line in String::from_utf8_lossy(&read(file, content)?).lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
         match line.strip_prefix("include") {
             Some(pattern) if pattern.starts_with([' ', '\t']) => {
@@ -114,17 +119,23 @@ fn configured(tree: &Tree, file: &TreePath, depth: u32, directories: &mut Vec<St
                 } else {
                     format!("/etc/{pattern}")
                 };
-                include(tree, &pattern, depth + 1, directories);
+                include(tree, &pattern, depth + 1, directories)?;
             }
             _ if line.starts_with('/') => directories.push(line.trim_end_matches('/').to_owned()),
             _ => {}
         }
     }
+    Ok(())
 }
 
-fn include(tree: &Tree, pattern: &str, depth: u32, directories: &mut Vec<String>) {
+fn include(
+    tree: &Tree,
+    pattern: &str,
+    depth: u32,
+    directories: &mut Vec<String>,
+) -> Result<(), EffectError> {
     let Ok(pattern) = Pattern::new(pattern) else {
-        return;
+        return Ok(());
     };
     let files: Vec<TreePath> = tree
         .iter()
@@ -133,12 +144,16 @@ fn include(tree: &Tree, pattern: &str, depth: u32, directories: &mut Vec<String>
         .cloned()
         .collect();
     for file in files {
-        configured(tree, &file, depth, directories);
+        configured(tree, &file, depth, directories)?;
     }
+    Ok(())
 }
 
+/// Name that programs ask for, and the file's name.
+type Library = (Vec<u8>, Vec<u8>);
+
 /// The libraries directly in `directory`: `DT_SONAME` (or the file's name) and the file's name.
-fn sonames(tree: &Tree, directory: &TreePath) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn sonames(tree: &Tree, directory: &TreePath) -> Result<Vec<Library>, EffectError> {
     let mut found = Vec::new();
     for (path, entry) in tree.below(directory) {
         let name = path.file_name();
@@ -150,7 +165,7 @@ fn sonames(tree: &Tree, directory: &TreePath) -> Vec<(Vec<u8>, Vec<u8>)> {
         let Some(content) = entry.content() else {
             continue;
         };
-        if let Some(soname) = soname(content.bytes()) {
+        if let Some(soname) = soname(&read(path, content)?) {
             let soname = if soname.is_empty() {
                 name.to_vec()
             } else {
@@ -159,7 +174,7 @@ fn sonames(tree: &Tree, directory: &TreePath) -> Vec<(Vec<u8>, Vec<u8>)> {
             found.push((soname, name.to_vec()));
         }
     }
-    found
+    Ok(found)
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -307,7 +322,7 @@ mod tests {
         file("etc/ld.so.conf.d/b.conf", "/opt/b # comment\n");
         file("etc/ld.so.conf.d/a.conf", "# x\n/opt/a/\n");
         file("etc/ld.so.conf.d/a.txt", "/opt/no\n");
-        assert_eq!(search_path(&tree)[..2], ["/opt/a", "/opt/b"]);
+        assert_eq!(search_path(&tree).unwrap()[..2], ["/opt/a", "/opt/b"]);
         let mut file = |at: &str, text: &str| {
             tree.insert(
                 path(at),
@@ -318,6 +333,6 @@ mod tests {
             "etc/ld.so.conf",
             "/first\ninclude ld.so.conf.d/b*\ninclude /etc/ld.so.conf\n",
         );
-        assert_eq!(search_path(&tree)[..2], ["/first", "/opt/b"]);
+        assert_eq!(search_path(&tree).unwrap()[..2], ["/first", "/opt/b"]);
     }
 }

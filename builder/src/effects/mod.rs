@@ -8,6 +8,9 @@ mod alternatives;
 mod certificates;
 mod ldcache;
 
+use std::borrow::Cow;
+use std::io;
+
 use crate::deb::scripts::Alternative;
 use crate::recipe::User;
 use crate::tree::{Content, Entry, Node, Origin, PathError, Resolved, Tree, TreePath};
@@ -15,7 +18,7 @@ use crate::tree::{Content, Entry, Node, Origin, PathError, Resolved, Tree, TreeP
 pub(crate) use accounts::AccountError;
 
 /// Why an effect cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum EffectError {
     /// A path of a built-in effect or a package's text is not usable.
     #[error("an effect needs an unusable path")]
@@ -23,6 +26,14 @@ pub(crate) enum EffectError {
     /// Users cannot be written.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// A file of the tree could not be read.
+    #[error("`/{path}` cannot be read")]
+    Read {
+        /// The file.
+        path: TreePath,
+        /// Why.
+        source: io::Error,
+    },
     /// A directory is needed where something else stands.
     #[error("effect `{effect}` needs a directory at `/{path}`, but something else stands there")]
     NotADirectory {
@@ -71,6 +82,14 @@ pub(crate) fn before(
 /// Effects on what the recipe keeps: the loader's cache.
 pub(crate) fn after(tree: &mut Tree) -> Result<Vec<String>, EffectError> {
     ldcache::write(tree)
+}
+
+/// The bytes of a file of the tree.
+fn read<'a>(path: &TreePath, content: &'a Content) -> Result<Cow<'a, [u8]>, EffectError> {
+    content.read().map_err(|source| EffectError::Read {
+        path: path.clone(),
+        source,
+    })
 }
 
 /// Writes a file with mode 0644 unless the tree has one.

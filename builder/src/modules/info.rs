@@ -8,6 +8,7 @@ use goblin::elf::Elf;
 
 use super::normalised;
 use crate::deb::Compression;
+use crate::tree::Content;
 
 /// Fields that decide load order. All names are normalised but the aliases.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub(crate) enum InfoError {
     /// The name leads to no file.
     #[error("it is not a file")]
     NoFile,
+    /// The file cannot be read.
+    #[error("its bytes cannot be read")]
+    Read(#[source] std::io::Error),
     /// Decompression failed.
     #[error("it cannot be decompressed")]
     Decompress(#[source] std::io::Error),
@@ -59,8 +63,9 @@ pub(super) fn plain(file: &[u8], bytes: &[u8]) -> Result<Vec<u8>, InfoError> {
 }
 
 /// The version that a module names; `file` as for `plain`.
-pub(crate) fn version(file: &[u8], bytes: &[u8]) -> Result<Option<String>, InfoError> {
-    Ok(Info::read(&plain(file, bytes)?)?.version)
+pub(crate) fn version(file: &[u8], content: &Content) -> Result<Option<String>, InfoError> {
+    let bytes = content.read().map_err(InfoError::Read)?;
+    Ok(Info::read(&plain(file, &bytes)?)?.version)
 }
 
 impl Info {

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use crate::tree::{Content, KernelFiles, Module, Tree, TreePath, show};
+use crate::tree::{Content, Entry, KernelFiles, Module, Tree, TreePath, show};
 use info::Info;
 pub(crate) use info::{InfoError, version};
 
@@ -168,36 +168,44 @@ impl Kernel {
             builtin_aliases: BTreeSet::new(),
             depends: None,
         };
-        kernel.read_builtin(tree);
-        kernel.read_depends(tree);
+        kernel.read_builtin(tree)?;
+        kernel.read_depends(tree)?;
         Ok(kernel)
     }
 
-    fn text(&self, tree: &Tree, name: &str) -> Option<String> {
-        let path = self.directory.join(name.as_bytes()).ok()?;
-        let content = tree.get(&path)?.content()?;
-        Some(String::from_utf8_lossy(content.bytes()).into_owned())
+    /// A list of the module directory, if it is there.
+    fn text(&self, tree: &Tree, name: &str) -> Result<Option<String>, ModuleError> {
+        let path = self.directory.join(name.as_bytes()).ok();
+        let entry = path.and_then(|path| tree.get(&path));
+        let Some(content) = entry.and_then(Entry::content) else {
+            return Ok(None);
+        };
+        let bytes = content.read().map_err(|source| ModuleError::Unreadable {
+            name: name.to_owned(),
+            source: InfoError::Read(source),
+        })?;
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    fn read_builtin(&mut self, tree: &Tree) {
-        let list = self.text(tree, "modules.builtin").unwrap_or_default();
+    fn read_builtin(&mut self, tree: &Tree) -> Result<(), ModuleError> {
+        let list = self.text(tree, "modules.builtin")?.unwrap_or_default();
         self.builtin = list
             .lines()
             .filter_map(|line| module_name(file_name(line).as_bytes()))
             .collect();
-        let info = self
-            .text(tree, "modules.builtin.modinfo")
-            .unwrap_or_default();
+        let info = self.text(tree, "modules.builtin.modinfo")?;
+        let info = info.unwrap_or_default();
         for field in info.split('\0') {
             if let Some((_, alias)) = field.split_once(".alias=") {
                 self.builtin_aliases.insert(normalised(alias));
             }
         }
+        Ok(())
     }
 
-    fn read_depends(&mut self, tree: &Tree) {
-        let Some(text) = self.text(tree, "modules.dep") else {
-            return;
+    fn read_depends(&mut self, tree: &Tree) -> Result<(), ModuleError> {
+        let Some(text) = self.text(tree, "modules.dep")? else {
+            return Ok(());
         };
         let name = |path: &str| module_name(file_name(path).as_bytes());
         let lines = text.lines().filter_map(|line| line.split_once(':'));
@@ -208,6 +216,7 @@ impl Kernel {
             ))
         });
         self.depends = Some(depends.collect());
+        Ok(())
     }
 
     fn image(&self, tree: &Tree) -> Result<(Content, crate::tree::Origin), ModuleError> {
@@ -241,7 +250,10 @@ impl Kernel {
             .and_then(|e| e.content())
             .ok_or(InfoError::NoFile)
             .map_err(unreadable)?;
-        info::plain(path.file_name(), content.bytes()).map_err(unreadable)
+        let bytes = content
+            .read()
+            .map_err(|source| unreadable(InfoError::Read(source)))?;
+        info::plain(path.file_name(), &bytes).map_err(unreadable)
     }
 
     fn info(&self, name: &str, elf: &[u8]) -> Result<Info, ModuleError> {

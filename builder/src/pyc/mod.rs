@@ -220,7 +220,8 @@ impl Compiler<'_> {
 fn feed(input: &mut dyn Write, sources: &Sources<'_>) -> io::Result<()> {
     for (path, content) in sources {
         let name = [b"/", path.as_bytes()].concat();
-        for bytes in [name.as_slice(), content.bytes()] {
+        let source = content.read()?;
+        for bytes in [name.as_slice(), &source] {
             let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
             input.write_all(&length.to_be_bytes())?;
             input.write_all(bytes)?;

@@ -49,6 +49,9 @@ pub(crate) struct Recipe {
     /// Extra inputs by URL and digest.
     #[serde(default, rename = "input")]
     pub(crate) inputs: Vec<Input>,
+    /// Models, by the lists of their files.
+    #[serde(default, rename = "model")]
+    pub(crate) models: Vec<Model>,
     /// What the guest does.
     pub(crate) guest: Guest,
     /// What its GPU must be; exactly where `guest.gpu` is not `none`.
@@ -92,6 +95,16 @@ pub(crate) struct Python {
     /// Whether `.pyc` files are made at build time.
     #[serde(default)]
     pub(crate) bytecode: bool,
+}
+
+/// A model in the root image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Model {
+    /// List of its files, a path below the recipe's directory.
+    pub(crate) list: String,
+    /// Directory in the image.
+    pub(crate) path: String,
 }
 
 /// Kernel and modules.

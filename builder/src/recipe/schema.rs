@@ -78,6 +78,7 @@ pub(super) const RECIPE: &[Key] = &[
     may("user", Kind::Tables(USER)),
     may("file", Kind::Tables(FILE)),
     may("input", Kind::Tables(INPUT)),
+    may("model", Kind::Tables(MODEL)),
     must("guest", Kind::Table(GUEST)),
     may("gpu", Kind::Table(GPU)),
     may("disk", Kind::Table(DISK)),
@@ -146,6 +147,11 @@ const INPUT: &[Key] = &[
     must("sha256", Kind::Text(digest)),
     must("path", Kind::Text(absolute_path)),
     may("mode", Kind::Text(mode)),
+];
+
+const MODEL: &[Key] = &[
+    must("list", Kind::Text(host_path)),
+    must("path", Kind::Text(absolute_path)),
 ];
 
 const GUEST: &[Key] = &[

@@ -60,16 +60,17 @@ fn write_entry(out: &mut impl Write, path: &TreePath, entry: &Entry, epoch: u64)
         }
         Node::File(content) => {
             Header::of(path.as_bytes(), entry, b'0', content.len(), b"").write(out, epoch)?;
-            out.write_all(content.bytes())?;
+            content.copy(out)?;
             pad(out, content)
         }
     }
 }
 
 fn pad(out: &mut impl Write, content: &Content) -> io::Result<()> {
-    let length = content.bytes().len();
+    let behind = content.len() % BLOCK as u64;
     let zeros = [0; BLOCK];
-    let need = length.next_multiple_of(BLOCK) - length;
+    let need = (BLOCK as u64 - behind) % BLOCK as u64;
+    let need = usize::try_from(need).unwrap_or_default();
     out.write_all(zeros.get(..need).unwrap_or_default())
 }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::merge::{Layer, MergeError, overlay};
 use super::pattern::PatternError;
-use super::recipe_files::{add, add_recipe_files};
+use super::recipe_files::{add, add_models, add_recipe_files};
 use super::report::Report;
 use super::select::Selection;
 use super::unpack::{Facts, UnpackError, layer};
@@ -14,6 +14,7 @@ use super::{Content, KernelFiles, PathError, Tree, TreePath};
 use crate::cmd::Hinted;
 use crate::effects::{self, EffectError};
 use crate::lock::{Lock, LockedPackage, LockedWheel, Role};
+use crate::model::Placed;
 use crate::modules::{self, ModuleError};
 use crate::pyc::{Compiler, PycError};
 use crate::recipe::{Python, Recipe};
@@ -145,6 +146,8 @@ pub(crate) struct Source<'a> {
     pub(crate) recipe: &'a Recipe,
     /// Its directory, for its files.
     pub(crate) directory: &'a Path,
+    /// Its models.
+    pub(crate) models: &'a [Placed],
     /// Its lock.
     pub(crate) lock: &'a Lock,
     /// Where locked bytes are.
@@ -189,6 +192,7 @@ impl Built {
             &alternatives,
         )?);
         add_recipe_files(&mut tree, source)?;
+        add_models(&mut tree, source)?;
         if let (Some(python), Some(target)) = (&source.recipe.python, &target) {
             check_interpreter(&tree, python, target)?;
         }
@@ -318,12 +322,7 @@ fn install(store: &Store, locked: &LockedWheel, target: &Target) -> Result<Insta
         file: &locked.file,
         sha256: locked.sha256,
     };
-    wheel::install(
-        std::io::BufReader::with_capacity(1 << 16, file),
-        which,
-        target,
-    )
-    .map_err(|source| TreeError::Wheel {
+    wheel::install(file, which, target).map_err(|source| TreeError::Wheel {
         file: locked.file.clone(),
         source: Box::new(source),
     })

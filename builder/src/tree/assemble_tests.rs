@@ -96,6 +96,7 @@ impl Case {
         Built::from_lock(Source {
             recipe: &self.recipe,
             directory,
+            models: &[],
             lock: &self.lock,
             store: &self.store,
             cache: true,

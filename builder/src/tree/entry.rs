@@ -58,6 +58,11 @@ pub(crate) enum Origin {
         /// `source` as the recipe has it, relative to the recipe's directory.
         source: String,
     },
+    /// A file of a model.
+    Model {
+        /// The model's name.
+        name: String,
+    },
     /// An `[[input]]` of the recipe, locked by SHA-256.
     Input {
         /// SHA-256 of the fetched file.
@@ -127,6 +132,7 @@ impl Origin {
             Origin::Package { name, .. } => format!("package {name}"),
             Origin::Wheel { name, .. } => format!("wheel {name}"),
             Origin::RecipeFile { source } => format!("file {source}"),
+            Origin::Model { name } => format!("model {name}"),
             Origin::Input { sha256 } => format!("input {sha256}"),
             Origin::Effect(name) => format!("effect {name}"),
             Origin::Bytecode { source } => format!("bytecode of {}", source.label()),

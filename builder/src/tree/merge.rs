@@ -350,7 +350,7 @@ fn is_implied(entry: &Entry) -> bool {
 /// A name for messages.
 fn name_of(origin: &Origin) -> &str {
     match origin {
-        Origin::Package { name, .. } | Origin::Wheel { name, .. } => name,
+        Origin::Package { name, .. } | Origin::Wheel { name, .. } | Origin::Model { name } => name,
         Origin::Effect(name) => name,
         Origin::RecipeFile { source } => source,
         Origin::Bytecode { source } => name_of(source),
@@ -410,7 +410,8 @@ mod tests {
             .unwrap()
             .content()
             .unwrap()
-            .bytes()
+            .read()
+            .unwrap()
             .to_vec()
     }
 

@@ -22,7 +22,7 @@ pub(crate) mod unpack;
 use std::collections::BTreeMap;
 
 pub(crate) use assemble::{Built, Source};
-pub(crate) use content::Content;
+pub(crate) use content::{Content, Packed};
 pub(crate) use entry::{Entry, MODE_MASK, Node, Origin};
 pub(crate) use path::{PathError, TreePath, show};
 pub(crate) use resolve::Resolved;

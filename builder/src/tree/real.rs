@@ -70,6 +70,7 @@ impl Bench {
         Source {
             recipe: &self.recipe,
             directory: &self.directory,
+            models: &[],
             lock: &self.lock,
             store: &self.store,
             cache: true,
@@ -263,7 +264,7 @@ fn real_bytecode_depends_on_its_source_alone() {
     let scratch = bench.store.scratch().unwrap();
     std::fs::write(
         scratch.path().join("argparse.pyc"),
-        pyc.content().unwrap().bytes(),
+        pyc.content().unwrap().read().unwrap(),
     )
     .unwrap();
     let mut command = tool.command("usr/bin/python3.13").unwrap();

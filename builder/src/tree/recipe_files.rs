@@ -1,9 +1,45 @@
 //! Files that a recipe adds by itself: from its own directory, or named by hash.
 
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use super::assemble::{Source, TreeError};
-use super::{Content, Entry, MODE_MASK, Origin, PathError, Resolved, Tree, TreePath};
+use super::{Content, Entry, MODE_MASK, Origin, Packed, PathError, Resolved, Tree, TreePath};
+use crate::model::Placed;
+
+/// Adds models from the store, where their files stay until the image is written.
+pub(super) fn add_models(tree: &mut Tree, source: Source<'_>) -> Result<(), TreeError> {
+    for Placed { directory, list } in source.models {
+        for file in &list.files {
+            let wrong = |source| TreeError::Path {
+                path: file.path.clone(),
+                source,
+            };
+            let at = directory.join(file.path.as_bytes()).map_err(wrong)?;
+            let opened =
+                source
+                    .store
+                    .open_verified(&file.sha256)
+                    .map_err(|source| TreeError::Store {
+                        what: format!("{} of model {}", file.path, list.name),
+                        source: Box::new(source),
+                    })?;
+            let content = Content::packed(Packed {
+                archive: Arc::new(opened),
+                start: 0,
+                packed: file.size,
+                deflated: false,
+                size: file.size,
+                sha256: file.sha256,
+            });
+            let origin = Origin::Model {
+                name: list.name.clone(),
+            };
+            add(tree, at, Entry::file(0o644, content, origin))?;
+        }
+    }
+    Ok(())
+}
 
 /// Adds files of the recipe's directory and inputs named by hash.
 pub(super) fn add_recipe_files(tree: &mut Tree, source: Source<'_>) -> Result<(), TreeError> {

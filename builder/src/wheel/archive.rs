@@ -1,13 +1,17 @@
-//! The zip container of a wheel, unpacked in memory with limits.
+//! The zip container of a wheel, read once with limits: small files are kept in memory, large ones are hashed and stay where they are.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
+use std::fs::File as Archive;
+use std::io::{BufReader, Read};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
+use zip::CompressionMethod;
+use zip::read::ZipFile;
 
 use super::WheelError;
 use crate::store::Digest;
-use crate::tree::{Content, TreePath};
+use crate::tree::{Content, Packed, TreePath};
 
 /// Files by their path in the wheel.
 pub(super) type Files = BTreeMap<String, File>;
@@ -23,18 +27,20 @@ pub(super) struct File {
 const FLOOR: u64 = 64 << 20;
 const RATIO: u64 = 250;
 
+/// A file of at least as many bytes stays in the archive.
+const LARGE: u64 = 256 << 10;
+
 /// Type bits of a Unix mode, and the types a wheel may hold (0: not recorded).
 const TYPE_MASK: u32 = 0o170_000;
 const TYPES: [u32; 3] = [0, 0o040_000, 0o100_000];
 
 /// Unpacks every file; names are checked, nothing else.
-pub(super) fn unpack(mut wheel: impl Read + Seek) -> Result<Files, WheelError> {
-    let packed = wheel
-        .seek(std::io::SeekFrom::End(0))
-        .map_err(zip::result::ZipError::Io)?;
+pub(super) fn unpack(archive: Archive) -> Result<Files, WheelError> {
+    let packed = archive.metadata().map_err(zip::result::ZipError::Io)?.len();
     let limit = packed.saturating_mul(RATIO).saturating_add(FLOOR);
     let mut left = limit;
-    let mut zip = zip::ZipArchive::new(wheel)?;
+    let archive = Arc::new(archive);
+    let mut zip = zip::ZipArchive::new(BufReader::with_capacity(1 << 16, Arc::clone(&archive)))?;
     let mut files = Files::new();
     for index in 0..zip.len() {
         let mut member = zip.by_index(index)?;
@@ -48,13 +54,12 @@ pub(super) fn unpack(mut wheel: impl Read + Seek) -> Result<Files, WheelError> {
         if path.ends_with('/') {
             continue;
         }
-        let executable = member.unix_mode().unwrap_or(0) & 0o111 != 0;
-        let bytes = read(&mut member, &path, left).ok_or(WheelError::Bomb { limit })??;
-        left = left.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        let sha256 = Digest(Sha256::digest(&bytes).into());
+        let content = read(&mut member, &path, left, &archive)?;
+        let content = content.ok_or(WheelError::Bomb { limit })?;
+        left = left.saturating_sub(content.len());
         let file = File {
-            content: Content::with_sha256(bytes, sha256),
-            executable,
+            content,
+            executable: member.unix_mode().unwrap_or(0) & 0o111 != 0,
         };
         if files.insert(path.clone(), file).is_some() {
             return Err(WheelError::Twice(path));
@@ -63,37 +68,77 @@ pub(super) fn unpack(mut wheel: impl Read + Seek) -> Result<Files, WheelError> {
     Ok(files)
 }
 
-/// Reads one member; `None` when more than `limit` bytes come out.
-fn read(
-    member: &mut (impl Read + HasSize),
+/// Reads one member to its end; `None` when more than `limit` bytes come out.
+fn read<R: Read>(
+    member: &mut ZipFile<'_, R>,
     path: &str,
     limit: u64,
-) -> Option<Result<Vec<u8>, WheelError>> {
-    let size = usize::try_from(member.stated_size().min(limit)).unwrap_or(0);
-    let mut bytes = Vec::with_capacity(size);
-    // One byte more than allowed tells a full member from one that is too large.
-    let outcome = member.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-    if u64::try_from(bytes.len()).is_ok_and(|n| n > limit) {
-        return None;
+    archive: &Arc<Archive>,
+) -> Result<Option<Content>, WheelError> {
+    let wrong = |source| WheelError::Unpack {
+        path: path.to_owned(),
+        source,
+    };
+    if member.size() < LARGE {
+        // One byte more than stated tells an honest member from one that would go on.
+        let mut bytes = Vec::with_capacity(usize::try_from(member.size()).unwrap_or(0));
+        let most = member.size().min(limit).saturating_add(1);
+        member
+            .by_ref()
+            .take(most)
+            .read_to_end(&mut bytes)
+            .map_err(wrong)?;
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if length > limit {
+            return Ok(None);
+        }
+        return if length == member.size() {
+            let sha256 = Digest::of(&bytes);
+            Ok(Some(Content::with_sha256(bytes, sha256)))
+        } else {
+            Err(length_differs(member.size(), path))
+        };
     }
-    Some(match outcome {
-        Ok(_) => Ok(bytes),
-        Err(source) => Err(WheelError::Unpack {
-            path: path.to_owned(),
-            source,
-        }),
-    })
+    let Some((length, sha256)) = hash(member, limit).map_err(wrong)? else {
+        return Ok(None);
+    };
+    if length != member.size() {
+        return Err(length_differs(member.size(), path));
+    }
+    let start = member.data_start();
+    Ok(Some(Content::packed(Packed {
+        archive: Arc::clone(archive),
+        start,
+        packed: member.compressed_size(),
+        deflated: member.compression() != CompressionMethod::Stored,
+        size: length,
+        sha256,
+    })))
 }
 
-/// The size a member claims, before it is unpacked.
-trait HasSize {
-    fn stated_size(&self) -> u64;
+/// Length and SHA-256 of what comes out; `None` when that is more than `limit` bytes.
+fn hash(member: &mut impl Read, limit: u64) -> std::io::Result<Option<(u64, Digest)>> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 17];
+    let mut length = 0_u64;
+    loop {
+        let read = member.read(&mut buffer)?;
+        let bytes = buffer.get(..read).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(Some((length, Digest(hash.finalize().into()))));
+        }
+        length = length.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        if length > limit {
+            return Ok(None);
+        }
+        hash.update(bytes);
+    }
 }
 
-impl<R: Read> HasSize for zip::read::ZipFile<'_, R> {
-    fn stated_size(&self) -> u64 {
-        // A lie costs at most this much memory before reading shows it.
-        self.size()
-            .min(self.compressed_size().saturating_mul(RATIO))
+fn length_differs(wanted: u64, path: &str) -> WheelError {
+    let text = format!("its length is not the {wanted} bytes that the archive states");
+    WheelError::Unpack {
+        path: path.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, text),
     }
 }

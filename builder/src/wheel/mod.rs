@@ -11,7 +11,8 @@ mod record;
 mod requirement;
 mod tags;
 
-use std::io::{Read, Seek};
+use std::borrow::Cow;
+use std::fs::File;
 
 use crate::store::Digest;
 use crate::tree::{Content, Entry, Origin, PathError, TreePath};
@@ -132,7 +133,7 @@ pub(crate) enum WheelError {
 
 /// Unpacks, checks and places one wheel.
 pub(crate) fn install(
-    wheel: impl Read + Seek,
+    wheel: File,
     locked: Locked<'_>,
     target: &Target,
 ) -> Result<Installed, WheelError> {
@@ -147,7 +148,7 @@ pub(crate) fn install(
     let files = archive::unpack(wheel)?;
     let info = Info::read(&files, &name)?;
     info.check(locked, target)?;
-    let record = Record::parse(info.file(&files, "RECORD")?.content.bytes())?;
+    let record = Record::parse(&info.member(&files, "RECORD")?)?;
     check_record(&files, &record, &info)?;
     let requirements = info.metadata.all("Requires-Dist");
     let requirements = requirements
@@ -182,8 +183,8 @@ impl Info {
             wheel: Headers::default(),
             metadata: Headers::default(),
         };
-        info.wheel = Headers::parse("WHEEL", info.file(files, "WHEEL")?.content.bytes())?;
-        info.metadata = Headers::parse("METADATA", info.file(files, "METADATA")?.content.bytes())?;
+        info.wheel = Headers::parse("WHEEL", &info.member(files, "WHEEL")?)?;
+        info.metadata = Headers::parse("METADATA", &info.member(files, "METADATA")?)?;
         Ok(info)
     }
 
@@ -191,13 +192,16 @@ impl Info {
         format!("{}/{name}", self.directory)
     }
 
-    fn file<'a>(
+    fn member<'a>(
         &self,
         files: &'a archive::Files,
         name: &str,
-    ) -> Result<&'a archive::File, WheelError> {
+    ) -> Result<Cow<'a, [u8]>, WheelError> {
         let path = self.path(name);
-        files.get(&path).ok_or(WheelError::Missing(path))
+        match files.get(&path) {
+            Some(file) => read(&file.content, &path),
+            None => Err(WheelError::Missing(path)),
+        }
     }
 
     fn check(&self, locked: Locked<'_>, target: &Target) -> Result<(), WheelError> {
@@ -253,7 +257,7 @@ fn is_unrecorded(path: &str, info: &Info) -> bool {
 fn check_record(files: &archive::Files, record: &Record, info: &Info) -> Result<(), WheelError> {
     for (path, file) in files {
         if !is_unrecorded(path, info) {
-            record.check(path, file.content.bytes(), &file.content.sha256().0)?;
+            record.check(path, &file.content)?;
         }
     }
     for path in record.paths() {
@@ -291,7 +295,7 @@ fn place(
         }
         let (destination, is_script) = destination(&path, info, locked, target)?;
         let content = if is_script {
-            with_interpreter(file.content, &target.command)
+            with_interpreter(file.content, &path, &target.command)?
         } else {
             file.content
         };
@@ -303,7 +307,8 @@ fn place(
         placed.add(destination, mode, content);
     }
     if let Some(text) = entry_points {
-        for command in metadata::commands(text.bytes())? {
+        let text = read(&text, &info.path("entry_points.txt"))?;
+        for command in metadata::commands(&text)? {
             let path = TreePath::new(b"usr/bin")?.join(command.name.as_bytes())?;
             placed.add(
                 path,
@@ -340,7 +345,7 @@ struct Placed<'a> {
 
 impl Placed<'_> {
     fn add(&mut self, path: TreePath, mode: u32, content: Content) {
-        self.record.set(relative(&path, self.site), content.bytes());
+        self.record.set(relative(&path, self.site), &content);
         self.files
             .push((path, Entry::file(mode, content, self.origin.clone())));
     }
@@ -387,18 +392,29 @@ fn destination(
 }
 
 /// A script whose first line `#!python` or `#!pythonw` names the image's interpreter instead.
-fn with_interpreter(content: Content, interpreter: &str) -> Content {
-    let bytes = content.bytes();
+fn with_interpreter(
+    content: Content,
+    path: &str,
+    interpreter: &str,
+) -> Result<Content, WheelError> {
+    let bytes = read(&content, path)?;
     let end = bytes
         .iter()
         .position(|&b| b == b'\n')
         .unwrap_or(bytes.len());
-    match bytes.split_at_checked(end) {
+    Ok(match bytes.split_at_checked(end) {
         Some((b"#!python" | b"#!pythonw" | b"#!python\r" | b"#!pythonw\r", rest)) => {
             Content::new([format!("#!{interpreter}").as_bytes(), rest].concat())
         }
-        _ => content,
-    }
+        _ => content.clone(),
+    })
+}
+
+fn read<'a>(content: &'a Content, path: &str) -> Result<Cow<'a, [u8]>, WheelError> {
+    content.read().map_err(|source| WheelError::Unpack {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

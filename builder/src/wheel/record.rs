@@ -5,7 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use std::io;
+
+use sha2::{Digest as _, Sha384, Sha512};
+
+use crate::tree::Content;
 
 /// The rows by path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub(crate) struct Row {
 }
 
 /// Why a `RECORD`, or a file against it, is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {
     /// Not UTF-8.
     #[error("RECORD is not UTF-8")]
@@ -60,6 +64,14 @@ pub(crate) enum RecordError {
         wanted: String,
         /// Computed.
         found: String,
+    },
+    /// The content could not be read again.
+    #[error("`{path}` cannot be read")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
     },
     /// The content has another size.
     #[error("`{path}` does not match RECORD: wanted {wanted} bytes, found {found}")]
@@ -107,21 +119,22 @@ impl Record {
         Ok(Record { rows })
     }
 
-    /// Checks `bytes` against the row of `path`; `sha256` is their digest.
-    pub(crate) fn check(
-        &self,
-        path: &str,
-        bytes: &[u8],
-        sha256: &[u8; 32],
-    ) -> Result<(), RecordError> {
+    /// Checks `content` against the row of `path`.
+    pub(crate) fn check(&self, path: &str, content: &Content) -> Result<(), RecordError> {
         let row = self
             .rows
             .get(path)
             .ok_or_else(|| RecordError::NotListed(path.to_owned()))?;
+        let read = || {
+            content.read().map_err(|source| RecordError::Read {
+                path: path.to_owned(),
+                source,
+            })
+        };
         let computed = match row.hash.split_once('=') {
-            Some(("sha256", _)) => format!("sha256={}", base64(sha256)),
-            Some(("sha384", _)) => format!("sha384={}", base64(&Sha384::digest(bytes))),
-            Some(("sha512", _)) => format!("sha512={}", base64(&Sha512::digest(bytes))),
+            Some(("sha256", _)) => sha256(content),
+            Some(("sha384", _)) => format!("sha384={}", base64(&Sha384::digest(read()?))),
+            Some(("sha512", _)) => format!("sha512={}", base64(&Sha512::digest(read()?))),
             _ => {
                 return Err(RecordError::Algorithm {
                     path: path.to_owned(),
@@ -136,7 +149,7 @@ impl Record {
                 found: computed,
             });
         }
-        let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let found = content.len();
         match row.size {
             Some(wanted) if wanted != found => Err(RecordError::Size {
                 path: path.to_owned(),
@@ -153,9 +166,8 @@ impl Record {
     }
 
     /// Adds or replaces the row of an installed file.
-    pub(crate) fn set(&mut self, path: String, bytes: &[u8]) {
-        let hash = format!("sha256={}", base64(&Sha256::digest(bytes)));
-        let size = u64::try_from(bytes.len()).ok();
+    pub(crate) fn set(&mut self, path: String, content: &Content) {
+        let (hash, size) = (sha256(content), Some(content.len()));
         self.rows.insert(path, Row { hash, size });
     }
 
@@ -169,6 +181,11 @@ impl Record {
         text.push_str(&format!("{},,\n", quoted(own_path)));
         text.into_bytes()
     }
+}
+
+/// The hash of a file as a row has it.
+fn sha256(content: &Content) -> String {
+    format!("sha256={}", base64(&content.sha256().0))
 }
 
 /// Splits one CSV line; `None` when a quote is not closed or stands inside a bare field.
@@ -257,30 +274,29 @@ mod tests {
 
     #[test]
     fn record_checks_hash_and_size() {
-        let body = b"hello";
-        let sha256: [u8; 32] = Sha256::digest(body).into();
+        let body = Content::new(b"hello".to_vec());
         let record = Record::parse(
             b"a/b.py,sha256=LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ,5\nRECORD,,\n",
         )
         .unwrap();
-        assert_eq!(record.check("a/b.py", body, &sha256), Ok(()));
-        assert_eq!(
-            record.check("x", body, &sha256),
-            Err(RecordError::NotListed("x".into()))
-        );
+        record.check("a/b.py", &body).unwrap();
         assert!(matches!(
-            record.check("RECORD", body, &sha256),
+            record.check("x", &body),
+            Err(RecordError::NotListed(path)) if path == "x"
+        ));
+        assert!(matches!(
+            record.check("RECORD", &body),
             Err(RecordError::Algorithm { .. })
         ));
-        let other: [u8; 32] = Sha256::digest(b"x").into();
+        let other = Content::new(b"x".to_vec());
         assert!(matches!(
-            record.check("a/b.py", b"x", &other),
+            record.check("a/b.py", &other),
             Err(RecordError::Hash { .. })
         ));
         let record =
             Record::parse(b"a,sha256=LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ,6\n").unwrap();
         assert!(matches!(
-            record.check("a", body, &sha256),
+            record.check("a", &body),
             Err(RecordError::Size {
                 wanted: 6,
                 found: 5,
@@ -295,16 +311,15 @@ mod tests {
         assert_eq!(record.paths().next(), Some("a,\"b\""));
         assert_eq!(record.encode("z"), b"\"a,\"\"b\"\"\",sha256=x,1\nz,,\n");
         for wrong in ["a,b", "a,b,c,d", "a,b,c", "\"a,b,1", "a\"b,c,1"] {
-            assert_eq!(
-                Record::parse(wrong.as_bytes()),
-                Err(RecordError::Row { line: 1 }),
+            let found = Record::parse(wrong.as_bytes());
+            assert!(
+                matches!(found, Err(RecordError::Row { line: 1 })),
                 "{wrong}"
             );
         }
-        assert_eq!(
-            Record::parse(b"a,,\na,,\n"),
-            Err(RecordError::Twice("a".into()))
-        );
-        assert_eq!(Record::parse(b"\xff,,"), Err(RecordError::Text));
+        let twice = Record::parse(b"a,,\na,,\n");
+        assert!(matches!(twice, Err(RecordError::Twice(path)) if path == "a"));
+        let text = Record::parse(b"\xff,,");
+        assert!(matches!(text, Err(RecordError::Text)));
     }
 }

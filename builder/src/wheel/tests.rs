@@ -1,6 +1,6 @@
 //! Wheels made here, good and bad.
 
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Seek as _, Write};
 
 use sha2::{Digest as _, Sha256};
 use zip::write::SimpleFileOptions;
@@ -38,7 +38,7 @@ fn wheel(files: &[(&str, &[u8])], metadata: &str, record: Option<&str>) -> Vec<u
     ));
     let mut right = Record::default();
     for (name, body) in &all {
-        right.set(name.clone(), body);
+        right.set(name.clone(), &Content::new(body.to_vec()));
     }
     let right = right.encode(&info("RECORD"));
     all.push((
@@ -58,6 +58,14 @@ fn wheel(files: &[(&str, &[u8])], metadata: &str, record: Option<&str>) -> Vec<u
     zip.finish().unwrap().into_inner()
 }
 
+/// A file of these bytes.
+fn file(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
 fn run(bytes: Vec<u8>) -> Result<Installed, WheelError> {
     let locked = Locked {
         name: "demo",
@@ -65,16 +73,17 @@ fn run(bytes: Vec<u8>) -> Result<Installed, WheelError> {
         file: "demo-1.0-py3-none-any.whl",
         sha256: Digest([7; 32]),
     };
-    install(Cursor::new(bytes), locked, &target())
+    install(file(&bytes), locked, &target())
 }
 
-fn text<'a>(installed: &'a Installed, at: &str) -> &'a str {
+fn text(installed: &Installed, at: &str) -> String {
     let (_, entry) = installed
         .files
         .iter()
         .find(|(p, _)| *p == path(at))
         .unwrap_or_else(|| panic!("no {at}"));
-    std::str::from_utf8(entry.content().unwrap().bytes()).unwrap()
+    let bytes = entry.content().unwrap().read().unwrap();
+    String::from_utf8(bytes.into_owned()).unwrap()
 }
 
 #[test]
@@ -157,7 +166,7 @@ fn install_refuses_paths_that_leave_the_target() {
 fn install_refuses_a_record_that_does_not_match() {
     let hash = |body: &[u8]| {
         let mut record = Record::default();
-        record.set("x".into(), body);
+        record.set("x".into(), &Content::new(body.to_vec()));
         String::from_utf8(record.encode("y"))
             .unwrap()
             .lines()
@@ -214,18 +223,18 @@ fn install_refuses_other_versions_tags_and_schemes() {
         sha256: Digest([7; 32]),
     };
     assert!(matches!(
-        install(Cursor::new(bytes.clone()), locked, &target()),
+        install(file(&bytes), locked, &target()),
         Err(WheelError::Tags { .. })
     ));
     locked.file = "demo-1.0-py3-none-any.whl";
     locked.version = "2.0";
     assert!(matches!(
-        install(Cursor::new(bytes.clone()), locked, &target()),
+        install(file(&bytes), locked, &target()),
         Err(WheelError::Field { .. })
     ));
     locked.file = "demo-2.0-py3-none-any.whl";
     assert!(matches!(
-        install(Cursor::new(bytes), locked, &target()),
+        install(file(&bytes), locked, &target()),
         Err(WheelError::Missing(_))
     ));
 }

@@ -91,7 +91,7 @@ impl Hinted for StandinError {
     fn hint(&self) -> Option<String> {
         let hint =
             "take it out of the recipe; the library that belongs there comes with NVIDIA's driver";
-        Some(hint.to_owned())
+        matches!(self, Self::Found { .. }).then(|| hint.to_owned())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::golden::Golden;
 use crate::guest_binary::{self, Environment, GuestBinaryError, Inputs, Program};
 use crate::initrd;
 use crate::lock::Lock;
+use crate::model;
 use crate::output;
 use crate::platform::Platform;
 use crate::recipe::Recipe;
@@ -27,6 +28,8 @@ pub(super) struct Plan {
     pub(super) lock: Lock,
     /// SHA-256 of the lock file.
     pub(super) lock_sha256: Digest,
+    /// Its models.
+    pub(super) models: Vec<model::Placed>,
     /// Platforms to compute reference values for, sorted by name.
     pub(super) platforms: Vec<Platform>,
     /// Where outputs go.
@@ -50,6 +53,7 @@ impl Plan {
     pub(super) fn new(args: &Args, ctx: &StoreContext) -> Result<Self, CommandError> {
         let (recipe, directory) = ctx.recipe(&args.recipe)?;
         let lock = Lock::load(&recipe, &directory)?;
+        let models = model::of_recipe(&recipe, &directory, &lock)?;
         let lock_sha256 = Digest::of(lock.encode()?.as_bytes());
         initrd::check_zstd(&lock.compression.zstd)?;
         let names = if args.platforms.is_empty() {
@@ -90,6 +94,7 @@ impl Plan {
             directory,
             lock,
             lock_sha256,
+            models,
             platforms,
             out,
             repository,
@@ -141,6 +146,7 @@ impl Plan {
             hash.update(format!("{}\0", program.key(self.lock.epoch)));
         }
         hash.update(format!("{:?}\0{:?}\0", self.recipe, self.platforms));
+        hash.update(format!("{:?}\0", self.models));
         for file in &self.recipe.files {
             let path = self.directory.join(&file.source);
             let bytes = std::fs::read(&path)

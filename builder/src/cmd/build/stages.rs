@@ -28,7 +28,7 @@ use crate::tool::Tool;
 use crate::tree::{Built, Source, TreePath};
 use crate::uki::{self, Sections};
 use crate::verity::HashTree;
-use crate::{gpu_driver, guest, initrd, sbom, standin};
+use crate::{gpu_driver, guest, initrd, model, sbom, standin};
 
 /// Path of the UKI on the EFI system partition: the one that firmware starts without a boot entry.
 const BOOT_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
@@ -59,11 +59,12 @@ pub(super) fn run(
     let gpu = golden
         .zip(helper)
         .map(|(golden, helper)| GpuFiles { golden, helper });
-    let modules = &built.kernel.modules;
-    let members = guest::members(&programs.init, &configuration, modules, gpu);
+    let modules = guest::module_files(&built.kernel.modules).context("modules")?;
+    let members = guest::members(&programs.init, &configuration, &modules, gpu);
     let (verity, initrd) = verity_beside_initrd(plan, staging, &members, &mut clock)?;
     let cmdline = guest::command_line(&plan.recipe, verity.root)?;
-    let linux = built.kernel.vmlinuz.bytes();
+    let linux = built.kernel.vmlinuz.read().context("kernel image")?;
+    let linux: &[u8] = &linux;
     let sections = Sections {
         cmdline: cmdline.as_bytes(),
         initrd: &initrd,
@@ -109,7 +110,7 @@ fn check_store(plan: &Plan, ctx: &StoreContext) -> Result<(), CommandError> {
         .filter(|digest| !ctx.store.contains(digest))
         .count();
     if missing == 0 {
-        return Ok(());
+        return Ok(model::check_store(&plan.models, &ctx.store)?);
     }
     let error = anyhow::anyhow!("store lacks {missing} of {} locked inputs", digests.len());
     let hint = format!("run `cloister fetch {}`", plan.recipe.name);
@@ -197,6 +198,7 @@ fn programs_beside_tree(
     let source = Source {
         recipe: &plan.recipe,
         directory: &plan.directory,
+        models: &plan.models,
         lock: &plan.lock,
         store: &ctx.store,
         cache: plan.cache,
