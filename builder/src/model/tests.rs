@@ -101,77 +101,69 @@ fn examine_warns_of_what_may_be_meant() {
     }
 }
 
-#[test]
-fn examine_refuses_what_is_damaged_or_incomplete() {
+/// A sound file of weights, changed.
+fn damaged() -> [(Vec<u8>, &'static str); 6] {
+    const NONE: &str = "`model.safetensors` is not a safetensors file";
+    const LENGTH: &str = "bytes long; its header says";
     let whole = weights(&["a", "b"]);
-    let mut longer = whole.clone();
-    longer.push(0);
     let mut overlap = whole.clone();
-    let at = overlap
-        .windows(5)
-        .position(|bytes| bytes == b"[4,8]")
-        .unwrap();
+    let at = overlap.windows(5).position(|bytes| bytes == b"[4,8]");
+    let at = at.unwrap();
     overlap[at..at + 5].copy_from_slice(b"[2,8]");
     let mut huge = whole.clone();
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-    let model = |bytes: Vec<u8>| with(one(), "model.safetensors", bytes);
-    let absent = format!(
-        r#"{{"weight_map": {{"a": "{}", "b": "model-3-of-2.safetensors"}}}}"#,
-        SHARDS[0]
-    );
-    let elsewhere = format!(
-        r#"{{"weight_map": {{"a": "{}", "b": "{}"}}}}"#,
-        SHARDS[0], SHARDS[0]
-    );
-    let cases: Vec<(Files, &str)> = vec![
-        (Vec::new(), "holds neither `.safetensors` nor `.gguf` files"),
-        (
-            vec![("pytorch_model.bin", b"x".to_vec())],
-            "holds neither `.safetensors` nor `.gguf` files",
-        ),
+    [
+        (whole[..whole.len() - 1].to_vec(), LENGTH),
+        ([&whole[..], b"!"].concat(), LENGTH),
+        (whole[..20].to_vec(), NONE),
+        (Vec::new(), NONE),
+        (overlap, NONE),
+        (huge, NONE),
+    ]
+}
+
+/// Directories that lack something or hold too much.
+fn incomplete() -> Vec<(Files, &'static str)> {
+    let index = |second: &str| {
+        format!(
+            r#"{{"weight_map": {{"a": "{}", "b": "{second}"}}}}"#,
+            SHARDS[0]
+        )
+    };
+    const NOTHING: &str = "holds neither `.safetensors` nor `.gguf` files";
+    let config = |text: &str| with(one(), "config.json", text.as_bytes().to_vec());
+    vec![
+        (Vec::new(), NOTHING),
+        (vec![("pytorch_model.bin", b"x".to_vec())], NOTHING),
         (with(one(), "m.gguf", b"GGUF".to_vec()), "holds both"),
         (
             vec![("m.gguf", b"GGU".to_vec())],
             "`m.gguf` does not begin with `GGUF`",
         ),
         (without(one(), "config.json"), "has no `config.json`"),
+        (config("{"), "`config.json`: EOF"),
         (
-            with(one(), "config.json", b"{".to_vec()),
-            "`config.json`: EOF",
-        ),
-        (
-            with(one(), "config.json", b"{}".to_vec()),
+            config("{}"),
             "`config.json`: there is no list `architectures`",
         ),
-        (
-            model(whole[..whole.len() - 1].to_vec()),
-            "bytes long; its header says",
-        ),
-        (model(longer), "bytes long; its header says"),
-        (
-            model(whole[..20].to_vec()),
-            "`model.safetensors` is not a safetensors file",
-        ),
-        (
-            model(Vec::new()),
-            "`model.safetensors` is not a safetensors file",
-        ),
-        (
-            model(overlap),
-            "`model.safetensors` is not a safetensors file",
-        ),
-        (model(huge), "`model.safetensors` is not a safetensors file"),
         (
             without(sharded("{}"), INDEX),
             "has 2 `.safetensors` files and no",
         ),
         (sharded("{}"), "there is no object `weight_map`"),
         (
-            sharded(&absent),
-            "says that `b` is in `model-3-of-2.safetensors`, which is not there",
+            sharded(&index("other")),
+            "says that `b` is in `other`, which is not there",
         ),
-        (sharded(&elsewhere), "which does not have it"),
-    ];
+        (sharded(&index(SHARDS[0])), "which does not have it"),
+    ]
+}
+
+#[test]
+fn examine_refuses_what_is_damaged_or_incomplete() {
+    let damaged =
+        damaged().map(|(bytes, wanted)| (with(one(), "model.safetensors", bytes), wanted));
+    let cases: Vec<_> = damaged.into_iter().chain(incomplete()).collect();
     assert_eq!(cases.len(), 17);
     for (files, wanted) in cases {
         let error = examine(write(&files).path()).unwrap_err();
