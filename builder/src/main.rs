@@ -37,6 +37,7 @@ mod manifest;
 mod measurements;
 mod modules;
 mod output;
+mod parallel;
 mod platform;
 mod progress;
 mod provenance;

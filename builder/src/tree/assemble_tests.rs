@@ -59,6 +59,7 @@ impl Case {
             releases: Vec::new(),
             packages: Vec::new(),
             wheels: Vec::new(),
+            left_out_wheels: Vec::new(),
         };
         let mut case = Case {
             scratch,
