@@ -1,7 +1,8 @@
 //! What `python.exclude` saves, and which wheels ask for what is missing then.
 //!
 //! Requirements stand in a wheel's `METADATA`. A wheel that is in the store tells its own; of others the index may serve
-//! the file by itself (PEP 658, PEP 714). Where neither does, the build tells it, when it has the bytes.
+//! the file by itself (PEP 658, PEP 714), which some do without saying so or giving its digest: what comes is shown to a
+//! person and decides nothing. Where neither does, the build tells it, when it has the bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read, Seek};
@@ -78,25 +79,22 @@ impl Locking<'_> {
         if let Some(path) = url.strip_prefix("file://") {
             return Ok(std::fs::File::open(path).ok().and_then(inside));
         }
-        let Some(wanted) = metadata else {
-            return Ok(None);
-        };
         let url = format!("{url}.metadata");
-        let bytes = match self.fetcher.client.read(&url, "") {
-            Ok((bytes, _)) => bytes,
-            Err(HttpError::Gone(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let bytes = match (self.fetcher.client.read(&url, ""), metadata) {
+            (Ok((bytes, _)), _) => bytes,
+            (Err(HttpError::Gone(_)), _) | (Err(_), None) => return Ok(None),
+            (Err(error), Some(_)) => return Err(error.into()),
         };
         let found = Digest::of(&bytes);
-        if found != wanted {
-            return Err(LockError::Fetch(FetchError::Hash {
+        match metadata {
+            Some(wanted) if wanted != found => Err(LockError::Fetch(FetchError::Hash {
                 name: "METADATA".to_owned(),
                 place: url,
                 wanted,
                 found,
-            }));
+            })),
+            _ => Ok(Some(bytes)),
         }
-        Ok(Some(bytes))
     }
 }
 
