@@ -2,10 +2,11 @@
 //!
 //! Requirements stand in a wheel's `METADATA`. A wheel that is in the store tells its own; of others the index may serve
 //! the file by itself (PEP 658, PEP 714), which some do without saying so or giving its digest: what comes is shown to a
-//! person and decides nothing. Where neither does, the build tells it, when it has the bytes.
+//! person and decides nothing. Of the rest the end of the wheel is read, where its directory is and `METADATA` should be
+//! (PyPA binary distribution format: `.dist-info` comes last). Where that fails, too, the build tells it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use super::fit::Target;
 use super::wheels::{Found, listed};
@@ -79,10 +80,11 @@ impl Locking<'_> {
         if let Some(path) = url.strip_prefix("file://") {
             return Ok(std::fs::File::open(path).ok().and_then(inside));
         }
+        let wheel = (url.as_str(), found.wheel.size);
         let url = format!("{url}.metadata");
         let bytes = match (self.fetcher.client.read(&url, ""), metadata) {
             (Ok((bytes, _)), _) => bytes,
-            (Err(HttpError::Gone(_)), _) | (Err(_), None) => return Ok(None),
+            (Err(HttpError::Gone(_)), _) | (Err(_), None) => return Ok(self.at_the_end(wheel)),
             (Err(error), Some(_)) => return Err(error.into()),
         };
         let found = Digest::of(&bytes);
@@ -95,6 +97,58 @@ impl Locking<'_> {
             })),
             _ => Ok(Some(bytes)),
         }
+    }
+
+    /// `METADATA` from the end of the wheel with this address and size.
+    fn at_the_end(&self, (url, size): (&str, u64)) -> Option<Vec<u8>> {
+        ENDS.iter().find_map(|length| {
+            let begin = size.saturating_sub(*length);
+            let answer = self.fetcher.client.get(url, begin, "").ok()?;
+            // A server without ranges would send the whole wheel.
+            if answer.offset != begin {
+                return None;
+            }
+            let mut bytes = Vec::new();
+            answer.body.take(*length).read_to_end(&mut bytes).ok()?;
+            inside(End {
+                begin,
+                bytes,
+                at: 0,
+            })
+        })
+    }
+}
+
+/// How many bytes of a wheel's end are asked for, first and then.
+const ENDS: [u64; 2] = [128 << 10, 4 << 20];
+
+/// The end of a file, which reads as the whole file does; what lies before it cannot be read.
+struct End {
+    begin: u64,
+    bytes: Vec<u8>,
+    at: u64,
+}
+
+impl Read for End {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let from = self.at.checked_sub(self.begin);
+        let from = from.and_then(|from| usize::try_from(from).ok());
+        let from = from.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let count = self.bytes.get(from..).unwrap_or_default().read(buffer)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for End {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let place = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => (self.begin + self.bytes.len() as u64).checked_add_signed(by),
+        };
+        self.at = place.ok_or(std::io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
     }
 }
 
