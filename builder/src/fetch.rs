@@ -19,7 +19,7 @@ use crate::source::{Client, HttpError, pauses};
 use crate::store::{Partial, Store, StoreError};
 
 /// Most connections at a time: archives throttle clients that open many.
-const CONNECTIONS: usize = 6;
+pub(crate) const CONNECTIONS: usize = 6;
 
 /// A content to bring.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::cmd::Hinted;
 use crate::digest::Digest;
-use crate::locking::recipe_digest;
+use crate::locking::{ImportError, imported, recipe_digest};
 use crate::recipe::Recipe;
 use crate::store::{StoreError, write_atomically};
 
@@ -43,6 +43,13 @@ pub(crate) struct Lock {
     /// Python wheels, sorted by name.
     #[serde(default, rename = "wheel")]
     pub(crate) wheels: Vec<LockedWheel>,
+    /// Packages of an imported lock that the recipe leaves out, sorted by name.
+    #[serde(
+        default,
+        rename = "left-out-wheel",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub(crate) left_out_wheels: Vec<LeftOutWheel>,
 }
 
 /// The compressor whose version and level decide the initrd's bytes.
@@ -123,6 +130,19 @@ pub(crate) struct LockedWheel {
     pub(crate) sha256: Digest,
 }
 
+/// A package of an imported lock that the recipe leaves out: nothing of it is fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct LeftOutWheel {
+    /// Normalised project name.
+    pub(crate) name: String,
+    /// Version.
+    pub(crate) version: String,
+    /// Length in bytes of the wheel that would have been taken, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<u64>,
+}
+
 /// Why a lock cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum LockFileError {
@@ -191,6 +211,9 @@ pub(crate) enum LockFileError {
     /// The recipe cannot be hashed.
     #[error("the recipe cannot be hashed")]
     Recipe(#[from] serde_json::Error),
+    /// The lock of Python packages beside the recipe cannot be read.
+    #[error(transparent)]
+    Import(#[from] ImportError),
 }
 
 impl Hinted for LockFileError {
@@ -200,6 +223,7 @@ impl Hinted for LockFileError {
             | Self::Stale { recipe, .. }
             | Self::Schema { recipe, .. }
             | Self::Malformed { recipe, .. } => Some(format!("`cloister lock {recipe}` writes it")),
+            Self::Import(error) => error.hint(),
             _ => None,
         }
     }
@@ -213,7 +237,7 @@ impl Lock {
     pub(crate) fn load(recipe: &Recipe, directory: &Path) -> Result<Self, LockFileError> {
         let path = directory.join(Self::FILE);
         let lock = Self::read(&path, &recipe.name)?;
-        let wanted = recipe_digest(recipe)?;
+        let wanted = recipe_digest(recipe, imported(recipe, directory)?.as_ref())?;
         if lock.recipe_sha256 != wanted || lock.recipe != recipe.name {
             return Err(LockFileError::Stale {
                 recipe: recipe.name.clone(),

@@ -38,6 +38,7 @@ mod measurements;
 mod model;
 mod modules;
 mod output;
+mod parallel;
 mod platform;
 mod progress;
 mod provenance;

@@ -22,6 +22,7 @@ use serde::Deserialize;
 use crate::lock::{Lock, LockedPackage, Role};
 use crate::store::Digest;
 use crate::tree::Built;
+use crate::wheel::Licence;
 
 /// Crate whose dependencies are the guest's.
 const GUEST: &str = "cloister-init";
@@ -145,7 +146,8 @@ fn debian(lock: &Lock, built: &Built) -> Vec<Component> {
 }
 
 fn wheels(lock: &Lock, built: &Built) -> Vec<Component> {
-    let licences = built.wheel_licences.iter().chain(std::iter::repeat(&None));
+    let none = Licence::default();
+    let licences = built.wheel_licences.iter().chain(std::iter::repeat(&none));
     let wheels = lock.wheels.iter().zip(licences);
     wheels
         .map(|(wheel, licence)| {
@@ -162,7 +164,11 @@ fn wheels(lock: &Lock, built: &Built) -> Vec<Component> {
                 &purl,
                 sha256,
             );
-            component.licenses = named(licence.iter().map(String::as_str));
+            component.licenses = named(licence.names.iter().map(String::as_str));
+            let files = licence.files.iter();
+            let files = files.map(|file| Property::new("cloister:licence-file", file));
+            let files: Vec<Property> = files.collect();
+            component.properties = (!files.is_empty()).then_some(Properties(files));
             component
         })
         .collect()

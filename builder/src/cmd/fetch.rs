@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use super::{CommandError, StoreContext, ambient};
 use crate::digest::Digest;
-use crate::fetch::{Came, FetchError, Fetcher, Place, Wanted};
+use crate::fetch::{CONNECTIONS, Came, FetchError, Fetcher, Place, Wanted};
 use crate::lock::Lock;
 use crate::locking::{Locking, locate};
 use crate::model;
+use crate::parallel::each;
 use crate::progress::size;
 use crate::recipe::Recipe;
 use crate::source::{Client, Locations, Settings};
@@ -92,8 +93,9 @@ fn bring(
         progress: &ctx.progress,
         now: ambient::now(),
     };
-    for item in &mut missing {
-        add_places(item, lock, &locking)?;
+    let places = each(&missing, CONNECTIONS, |item| places(item, lock, &locking));
+    for (item, places) in missing.iter_mut().zip(places) {
+        item.places.extend(places?);
     }
     let bytes = missing.iter().filter_map(|item| item.size).sum();
     let task = ctx.progress.task("fetch", bytes);
@@ -172,14 +174,14 @@ fn missing(contents: &[Wanted], store: &Store) -> Result<(Vec<Wanted>, u64), Com
     Ok((missing, total))
 }
 
-/// Adds the archives' and indexes' places of a content.
-fn add_places(item: &mut Wanted, lock: &Lock, locking: &Locking<'_>) -> Result<(), CommandError> {
+/// The archives' and indexes' places of a content.
+fn places(item: &Wanted, lock: &Lock, locking: &Locking<'_>) -> Result<Vec<Place>, CommandError> {
     if item
         .places
         .iter()
         .any(|place| matches!(place, Place::File(path) if path.is_file()))
     {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let package = lock
         .packages
@@ -188,19 +190,20 @@ fn add_places(item: &mut Wanted, lock: &Lock, locking: &Locking<'_>) -> Result<(
     let wheel = lock.wheels.iter().find(|wheel| wheel.sha256 == item.sha256);
     if let Some(package) = package {
         let url = |archive: &String| Place::Url(format!("{archive}/{}", package.path));
-        item.places
-            .extend(locking.settings.archives()?.iter().map(url));
-    } else if let Some(wheel) = wheel {
-        item.places.extend(locate(locking, wheel)?);
-        if item.places.is_empty() {
+        return Ok(locking.settings.archives()?.iter().map(url).collect());
+    }
+    if let Some(wheel) = wheel {
+        let places = locate(locking, wheel)?;
+        if places.is_empty() && item.places.is_empty() {
             return Err(FetchError::Superseded {
                 name: wheel.file.clone(),
                 recipe: lock.recipe.clone(),
             }
             .into());
         }
+        return Ok(places);
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Copies contents into the store at `to`.

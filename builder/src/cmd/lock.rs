@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use super::{CommandError, DIFFERENT, StoreContext, ambient};
 use crate::fetch::Fetcher;
-use crate::lock::{Lock, LockFileError};
-use crate::locking::Locking;
+use crate::lock::{LeftOutWheel, Lock, LockFileError};
+use crate::locking::{LeftOut, Locked, Locking};
 use crate::source::{Client, Locations, Settings};
 
 /// Resolve and pin every input of a recipe in `recipe.lock`
@@ -46,6 +46,9 @@ pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandErr
             "left out: {name}, which {by} depends on (`base.exclude`)"
         ));
     }
+    for line in left_out(&locked.wheels_left_out, &locked.lock) {
+        ctx.progress.say(&line);
+    }
     let path = args.output.unwrap_or_else(|| directory.join(Lock::FILE));
     let old = match Lock::read(&path, &recipe.name) {
         Ok(old) => Some(old),
@@ -61,7 +64,7 @@ pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandErr
     if changed && !args.check {
         locked.lock.write(&path)?;
     }
-    report(ctx, &path, changed, args.check, &changes, &locked.lock)?;
+    report(ctx, &path, changed, args.check, &changes, &locked)?;
     Ok(if changed && args.check {
         ExitCode::from(DIFFERENT)
     } else {
@@ -75,11 +78,13 @@ fn report(
     changed: bool,
     check: bool,
     changes: &[String],
-    lock: &Lock,
+    locked: &Locked,
 ) -> Result<(), CommandError> {
+    let lock = &locked.lock;
     if ctx.json {
         let value = serde_json::json!({
             "lock": path, "changed": changed, "written": changed && !check, "changes": changes,
+            "left-out-wheels": left_out_json(&locked.wheels_left_out),
         });
         println!("{value:#}");
         return Ok(());
@@ -106,6 +111,56 @@ fn report(
         crate::progress::size(bytes)
     );
     Ok(())
+}
+
+/// What `python.exclude` saves and what would miss it, one line each.
+fn left_out(left_out: &LeftOut, lock: &Lock) -> Vec<String> {
+    if left_out.wheels.is_empty() {
+        return Vec::new();
+    }
+    let saved: u64 = left_out.wheels.iter().filter_map(|wheel| wheel.size).sum();
+    let taken: u64 = lock.wheels.iter().map(|wheel| wheel.size).sum();
+    let one = |wheel| left_out_line(wheel, left_out);
+    let mut lines: Vec<String> = left_out.wheels.iter().map(one).collect();
+    lines.push(format!(
+        "`python.exclude` saves {} of {} of wheels",
+        crate::progress::size(saved),
+        crate::progress::size(saved + taken)
+    ));
+    if left_out.unasked > 0 {
+        lines.push(format!(
+            "what {} wheels require is known only when they are built in: see `report` in manifest.json",
+            left_out.unasked
+        ));
+    }
+    lines
+}
+
+fn left_out_line(wheel: &LeftOutWheel, left_out: &LeftOut) -> String {
+    let LeftOutWheel {
+        name,
+        version,
+        size,
+    } = wheel;
+    let size = size.map_or_else(|| "no wheel of it fits".to_owned(), crate::progress::size);
+    let by = left_out.required_by.get(name).map_or_else(
+        || "no wheel is known to require it".to_owned(),
+        |by| {
+            let by: Vec<&str> = by.iter().map(String::as_str).collect();
+            format!("required by {}", by.join(", "))
+        },
+    );
+    format!("left out: {name} {version}, {size}, {by} (`python.exclude`)")
+}
+
+fn left_out_json(left_out: &LeftOut) -> serde_json::Value {
+    let one = |wheel: &LeftOutWheel| {
+        serde_json::json!({
+            "name": wheel.name, "version": wheel.version, "bytes": wheel.size,
+            "required-by": left_out.required_by.get(&wheel.name).cloned().unwrap_or_default(),
+        })
+    };
+    left_out.wheels.iter().map(one).collect()
 }
 
 /// One line for each input that was added, removed or changed.

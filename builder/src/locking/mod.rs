@@ -2,10 +2,13 @@
 //!
 //! Everything that decides the result is content: two machines that see the same suites write the same lock.
 
+mod fit;
+mod import;
+mod left_out;
 mod suite;
 mod wheels;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -16,9 +19,13 @@ use crate::digest::Digest;
 use crate::fetch::{FetchError, Fetcher};
 use crate::lock::{Compression, Lock, LockedPackage, LockedRelease, Role};
 use crate::progress::Progress;
-use crate::recipe::Recipe;
-use crate::source::{HttpError, Settings, SettingsError, SimpleError};
+use crate::recipe::{Python, Recipe};
+use crate::source::{HttpError, Settings, SettingsError, SimpleError, normalised};
+use crate::wheel::AliasError;
 
+pub(crate) use import::ImportError;
+use import::Imported;
+pub(crate) use left_out::LeftOut;
 use suite::Suite;
 pub(crate) use wheels::locate;
 
@@ -114,9 +121,17 @@ pub(crate) enum LockError {
         minor: u32,
         /// How many files of this project are listed.
         listed: usize,
+        /// Files of this version.
+        others: Vec<String>,
         /// Versions that have a fitting wheel, newest last.
         versions: Vec<String>,
     },
+    /// The lock of Python packages beside the recipe cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// An alias names what is not there, or what is.
+    #[error(transparent)]
+    Alias(#[from] AliasError),
     /// An index could not be asked.
     #[error("wheel index")]
     Http(#[from] HttpError),
@@ -161,16 +176,34 @@ impl Hinted for LockError {
                 "set `python.interpreter` to a command with a version, for example `python3.13`"
                     .to_owned(),
             ),
-            Self::NoWheel { versions, .. } if !versions.is_empty() => Some(format!(
-                "versions with a fitting wheel: {}",
-                versions.join(", ")
-            )),
+            Self::NoWheel {
+                versions, others, ..
+            } => wheel_hint(versions, others),
+            Self::Import(error) => error.hint(),
+            Self::Alias(error) => error.hint(),
             Self::NoIndex { .. } => {
                 Some("check `base.components` and `base.architecture`".to_owned())
             }
             Self::Http(error) => error.hint(),
             _ => None,
         }
+    }
+}
+
+/// What there is instead of a wheel.
+fn wheel_hint(versions: &[String], others: &[String]) -> Option<String> {
+    let sdists_only = others.iter().all(|name| !name.ends_with(".whl"));
+    match (versions.is_empty(), others.is_empty()) {
+        (false, _) => Some(format!(
+            "versions with a fitting wheel: {}",
+            versions.join(", ")
+        )),
+        (true, true) => None,
+        (true, false) if sdists_only => Some(
+            "this version has only a source distribution, and no sdist is ever built: put a wheel of it into a directory of pip's `find-links`"
+                .to_owned(),
+        ),
+        (true, false) => Some(format!("wheels of this version: {}", others.join(", "))),
     }
 }
 
@@ -194,11 +227,27 @@ pub(crate) struct Locked {
     pub(crate) lock: Lock,
     /// Excluded packages that some package depends on, with one that does.
     pub(crate) left_out: BTreeMap<String, String>,
+    /// Packages of the imported lock that are left out.
+    pub(crate) wheels_left_out: LeftOut,
+}
+
+/// The lock of Python packages that a recipe names.
+pub(crate) fn imported(recipe: &Recipe, directory: &Path) -> Result<Option<Imported>, ImportError> {
+    let python = recipe.python.as_ref();
+    let file = python.and_then(|python| python.lock.as_ref());
+    file.map(|file| import::read(directory, file)).transpose()
 }
 
 /// Digest of the parts of a recipe that decide its lock: comments, files and guest settings do not make a lock stale.
-pub(crate) fn recipe_digest(recipe: &Recipe) -> Result<Digest, serde_json::Error> {
-    let wheels = recipe.python.as_ref().map(|python| &python.wheels);
+pub(crate) fn recipe_digest(
+    recipe: &Recipe,
+    imported: Option<&Imported>,
+) -> Result<Digest, serde_json::Error> {
+    let wheels = recipe
+        .python
+        .as_ref()
+        .map(|python| wheels_part(python, imported))
+        .transpose()?;
     let parts = (
         1,
         &recipe.name,
@@ -211,16 +260,32 @@ pub(crate) fn recipe_digest(recipe: &Recipe) -> Result<Digest, serde_json::Error
     Ok(Digest::of(&serde_json::to_vec(&parts)?))
 }
 
+/// What decides the wheels of a lock.
+fn wheels_part(
+    python: &Python,
+    imported: Option<&Imported>,
+) -> Result<serde_json::Value, serde_json::Error> {
+    let wheels = serde_json::to_value(&python.wheels)?;
+    let Some(imported) = imported else {
+        return Ok(wheels);
+    };
+    let exclude: BTreeSet<_> = python.exclude.iter().map(|name| normalised(name)).collect();
+    Ok(serde_json::json!({
+        "wheels": wheels, "lock": imported.digest()?, "exclude": exclude,
+    }))
+}
+
 impl Locking<'_> {
     /// Resolves and pins everything.
     pub(crate) fn make(&self, recipe: &Recipe, directory: &Path) -> Result<Locked, LockError> {
+        let imported = imported(recipe, directory)?;
         let keys = read_keys(&recipe.base.keys, directory)?;
         let suites = self.suites(recipe, &keys)?;
         let mut packages = Packages::default();
         let left_out = self.root(recipe, &suites, &mut packages)?;
         self.kernel_and_tools(recipe, &suites, &mut packages)?;
         let packages = packages.sorted();
-        let wheels = self.wheels(recipe, &packages)?;
+        let wheels = self.wheels(recipe, imported.as_ref(), &packages)?;
         let epoch = suites
             .values()
             .map(|suite| suite.release.date_seconds)
@@ -233,7 +298,7 @@ impl Locking<'_> {
         let lock = Lock {
             schema_version: 1,
             recipe: recipe.name.clone(),
-            recipe_sha256: recipe_digest(recipe)?,
+            recipe_sha256: recipe_digest(recipe, imported.as_ref())?,
             epoch,
             compression,
             releases: suites
@@ -241,9 +306,14 @@ impl Locking<'_> {
                 .map(|(name, suite)| locked_release(name, suite))
                 .collect(),
             packages,
-            wheels,
+            wheels: wheels.wheels,
+            left_out_wheels: wheels.left_out.wheels.clone(),
         };
-        Ok(Locked { lock, left_out })
+        Ok(Locked {
+            lock,
+            left_out,
+            wheels_left_out: wheels.left_out,
+        })
     }
 
     /// Every suite that the recipe names, fetched and verified.

@@ -2,6 +2,7 @@
 
 mod check;
 mod find;
+mod python;
 mod relations;
 mod render;
 mod schema;
@@ -89,7 +90,20 @@ pub(crate) struct Python {
     /// Name of the interpreter in `/usr/bin`, for example `python3.13`.
     pub(crate) interpreter: String,
     /// `name==version`, exactly these: dependencies are not followed.
+    #[serde(default)]
     pub(crate) wheels: Vec<String>,
+    /// A lock of Python packages beside the recipe, whose packages are taken too.
+    #[serde(default)]
+    pub(crate) lock: Option<String>,
+    /// Packages of that lock that are not taken.
+    #[serde(default)]
+    pub(crate) exclude: Vec<String>,
+    /// Requirements that a version does not satisfy by its number, and yet does.
+    #[serde(default, rename = "override")]
+    pub(crate) overrides: Vec<Override>,
+    /// Further names of installed distributions.
+    #[serde(default, rename = "alias")]
+    pub(crate) aliases: Vec<Alias>,
     /// Where wheels are installed.
     pub(crate) site: String,
     /// Whether `.pyc` files are made at build time.
@@ -105,6 +119,28 @@ pub(crate) struct Model {
     pub(crate) list: String,
     /// Directory in the image.
     pub(crate) path: String,
+}
+
+/// A requirement that is declared satisfied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Override {
+    /// The requirement, for example `torch==2.13.0+cpu`.
+    pub(crate) requirement: String,
+    /// The version that does.
+    pub(crate) version: String,
+    /// Why it does.
+    pub(crate) reason: String,
+}
+
+/// A further name of an installed distribution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Alias {
+    /// The name it is also found by.
+    pub(crate) name: String,
+    /// The distribution.
+    pub(crate) of: String,
 }
 
 /// Kernel and modules.

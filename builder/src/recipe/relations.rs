@@ -19,6 +19,7 @@ impl Mistakes {
         self.workload(file);
         self.network(file);
         self.gpu(file, directory);
+        self.python(file, directory);
     }
 
     /// A GPU needs to be described, and a description needs a GPU.
@@ -83,7 +84,8 @@ impl Mistakes {
         }
     }
 
-    fn source(&mut self, key: &str, source: &str, span: Range<usize>, directory: &Path) {
+    /// A file of the recipe must be a regular one below its directory.
+    pub(super) fn source(&mut self, key: &str, source: &str, span: Range<usize>, directory: &Path) {
         if super::values::host_path(source).is_err() {
             return; // reported already
         }
@@ -143,21 +145,7 @@ impl Mistakes {
 
     /// Lists in which nothing may stand twice, and packages that are both wanted and excluded.
     fn lists(&mut self, file: &DeTable<'_>) {
-        let list = |place: &str| -> Vec<(String, Range<usize>)> {
-            let (outer, name) = place
-                .split_once('.')
-                .map_or((Some(file), place), |(outer, name)| {
-                    (table(file, outer), name)
-                });
-            let items = outer
-                .and_then(|outer| get(outer, name))
-                .and_then(|value| value.get_ref().as_array());
-            items
-                .into_iter()
-                .flat_map(|items| items.iter())
-                .filter_map(shown)
-                .collect()
-        };
+        let list = |place: &str| list(file, place);
         for place in [
             "platforms",
             "base.keys",
@@ -180,19 +168,6 @@ impl Mistakes {
                     None,
                 );
             }
-        }
-        let project = |(pin, span): (String, Range<usize>)| {
-            let name = pin
-                .trim_matches('`')
-                .split("==")
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            (crate::source::normalised(&name), span)
-        };
-        let wheels: Vec<_> = list("python.wheels").into_iter().map(project).collect();
-        for (name, span) in repeated(wheels.iter().map(|(text, span)| (text.clone(), span))) {
-            self.add(span, format!("`python.wheels` has `{name}` twice"), None);
         }
     }
 
@@ -261,11 +236,30 @@ impl Mistakes {
     }
 }
 
-fn table<'a, 'i>(outer: &'a DeTable<'i>, name: &str) -> Option<&'a DeTable<'i>> {
+/// The texts of a list, as messages show them; `place` is `name` or `table.name`.
+pub(super) fn list(file: &DeTable<'_>, place: &str) -> Vec<(String, Range<usize>)> {
+    let (outer, name) = place
+        .split_once('.')
+        .map_or((Some(file), place), |(outer, name)| {
+            (table(file, outer), name)
+        });
+    let items = outer
+        .and_then(|outer| get(outer, name))
+        .and_then(|value| value.get_ref().as_array());
+    items
+        .into_iter()
+        .flat_map(|items| items.iter())
+        .filter_map(shown)
+        .collect()
+}
+
+/// A table of a table.
+pub(super) fn table<'a, 'i>(outer: &'a DeTable<'i>, name: &str) -> Option<&'a DeTable<'i>> {
     get(outer, name)?.get_ref().as_table()
 }
 
-fn text<'a>(value: &'a Spanned<DeValue<'_>>) -> Option<(&'a str, Range<usize>)> {
+/// A value's text.
+pub(super) fn text<'a>(value: &'a Spanned<DeValue<'_>>) -> Option<(&'a str, Range<usize>)> {
     Some((value.get_ref().as_str()?, value.span()))
 }
 

@@ -5,8 +5,8 @@
 use super::values::{
     absolute_path, anything, cidr, component, debian_name, digest, driver_version, host_path,
     instant, interpreter, ipv4, json, kernel_word, mode, module, package_path, pattern, plain_path,
-    recipe_name, root_compression, socket_name, some_text, suite, url, user_name, variable_name,
-    wheel_pin,
+    project, python_version, recipe_name, requirement, root_compression, socket_name, some_text,
+    suite, url, user_name, variable_name, wheel_pin,
 };
 use crate::platform::Platform;
 
@@ -95,9 +95,24 @@ const BASE: &[Key] = &[
 
 const PYTHON: &[Key] = &[
     must("interpreter", Kind::Text(interpreter)),
-    must("wheels", Kind::List(&Kind::Text(wheel_pin), 0)),
+    may("wheels", Kind::List(&Kind::Text(wheel_pin), 0)),
+    may("lock", Kind::Text(host_path)),
+    may("exclude", Kind::List(&Kind::Text(project), 0)),
+    may("override", Kind::Tables(OVERRIDE)),
+    may("alias", Kind::Tables(ALIAS)),
     must("site", Kind::Text(absolute_path)),
     may("bytecode", Kind::Boolean),
+];
+
+const OVERRIDE: &[Key] = &[
+    must("requirement", Kind::Text(requirement)),
+    must("version", Kind::Text(python_version)),
+    must("reason", Kind::Text(some_text)),
+];
+
+const ALIAS: &[Key] = &[
+    must("name", Kind::Text(project)),
+    must("of", Kind::Text(project)),
 ];
 
 const KERNEL: &[Key] = &[

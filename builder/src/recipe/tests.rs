@@ -195,6 +195,46 @@ const REPLACED: &[(&str, &str, &str)] = &[
         "[python]\ninterpreter = \"python3\"\nwheels = [\"a>=1\"]\nsite = \"/x\"\n[kernel]",
         "wanted `name==version`",
     ),
+    (
+        "[kernel]",
+        "[python]\ninterpreter = \"python3\"\nsite = \"/x\"\n[kernel]",
+        "`python` has neither `wheels` nor `lock`",
+    ),
+    (
+        "[kernel]",
+        "[python]\ninterpreter = \"python3\"\nsite = \"/x\"\nlock = \"gone.toml\"\n[kernel]",
+        "`python.lock`: `ROOT/recipes/small/gone.toml`: No such file",
+    ),
+    (
+        "[kernel]",
+        "[python]\ninterpreter = \"python3\"\nsite = \"/x\"\nlock = \"../../keys/a.asc\"\n[kernel]",
+        "wanted a relative path",
+    ),
+    (
+        "[kernel]",
+        "[python]\ninterpreter = \"python3\"\nsite = \"/x\"\nwheels = [\"a==1\"]\nexclude = [\"b\"]\n[kernel]",
+        "`python.exclude` means nothing without `python.lock`",
+    ),
+    (
+        "[kernel]",
+        "[python]\ninterpreter = \"python3\"\nsite = \"/x\"\nlock = \"files/run\"\nexclude = [\"b_c\", \"B.C\"]\n[kernel]",
+        "`python.exclude` has `b-c` twice",
+    ),
+    (
+        "[kernel]",
+        "[python]\ninterpreter = \"python3\"\nsite = \"/x\"\nwheels = [\"a==1\"]\nalias = [{ name = \"A\", of = \"b\" }]\n[kernel]",
+        "`python.alias.name` is `a`, which `python.wheels` installs",
+    ),
+    (
+        "[kernel]",
+        "[python]\ninterpreter = \"python3\"\nsite = \"/x\"\nwheels = []\noverride = [{ requirement = \"torch\", version = \"1\", reason = \"x\" }]\n[kernel]",
+        "wanted a requirement as a wheel states it",
+    ),
+    (
+        "[kernel]",
+        "[python]\ninterpreter = \"python3\"\nsite = \"/x\"\nwheels = []\noverride = [{ requirement = \"torch==2\", version = \"1\" }]\n[kernel]",
+        "key `python.override.reason` is missing",
+    ),
     ("[kernel]", "[kernel", "has 1 mistake"),
 ];
 
@@ -226,7 +266,7 @@ fn single_mistakes_are_named() {
         assert!(said.contains("ROOT/recipes/small/recipe.toml:"), "{said}");
         checked += 1;
     }
-    assert_eq!(checked, 18);
+    assert_eq!(checked, 26);
 }
 
 /// The good recipe with a GPU.

@@ -6,6 +6,7 @@ use crate::digest::Digest;
 use crate::erofs::Compression;
 use crate::tree::TreePath;
 use crate::tree::pattern::Pattern;
+use crate::wheel::{Requirement, is_version};
 
 type Checked = Result<(), String>;
 
@@ -70,6 +71,30 @@ pub(super) fn wheel_pin(text: &str) -> Checked {
         .split_once("==")
         .is_some_and(|(name, version)| plain(name) && plain(version));
     want(pinned, "`name==version`, exactly one version")
+}
+
+/// PyPA core metadata: the name of a project.
+pub(super) fn project(text: &str) -> Checked {
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    want(
+        edge(text.bytes().next()) && edge(text.bytes().last()) && text.bytes().all(plain),
+        "the name of a Python project, without a version",
+    )
+}
+
+/// A requirement with version clauses and nothing else.
+pub(super) fn requirement(text: &str) -> Checked {
+    let plain = !text.contains([';', '@', '['])
+        && Requirement::parse(text).is_some_and(|found| found.is_plain());
+    want(
+        plain,
+        "a requirement as a wheel states it, for example `torch==2.13.0+cpu`, without extras and marker",
+    )
+}
+
+pub(super) fn python_version(text: &str) -> Checked {
+    want(is_version(text), "a version, for example `2.13.0`")
 }
 
 pub(super) fn interpreter(text: &str) -> Checked {
@@ -279,6 +304,21 @@ mod tests {
             interpreter,
             &["python3", "python3.13"],
             &["python", "python3.", "/usr/bin/python3"],
+        ),
+        (
+            project,
+            &["torch", "opencv-python-headless", "a.b_c"],
+            &["", "torch==1", "-a", "a b", "a-"],
+        ),
+        (
+            requirement,
+            &["torch==2.13.0+cpu", "a >=1, <2"],
+            &["torch", "torch==", "a[x]==1", "a==1; extra == 'x'", "==1"],
+        ),
+        (
+            python_version,
+            &["2.13.0+cpu", "1!1.0rc1"],
+            &["", "one", "==1"],
         ),
         (module, &["virtio_blk", "dm-verity"], &["", "a.ko", "a/b"]),
         (

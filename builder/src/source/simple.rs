@@ -19,6 +19,8 @@ pub(crate) struct IndexFile {
     pub(crate) sha256: Option<Digest>,
     /// Size in bytes, where the index says it.
     pub(crate) size: Option<u64>,
+    /// Digest of the wheel's `METADATA`, where the index serves that file by itself (PEP 658, PEP 714).
+    pub(crate) metadata: Option<Digest>,
 }
 
 /// Why a page cannot be read.
@@ -71,6 +73,8 @@ pub(crate) fn parse_page(
         hashes: std::collections::BTreeMap<String, String>,
         #[serde(default)]
         size: Option<u64>,
+        #[serde(default, rename = "core-metadata", alias = "dist-info-metadata")]
+        metadata: serde_json::Value,
     }
     let page: Page = serde_json::from_slice(body).map_err(|source| SimpleError::Json {
         url: url.to_owned(),
@@ -80,6 +84,10 @@ pub(crate) fn parse_page(
         url: absolute(url, &file.url),
         sha256: file.hashes.get("sha256").and_then(|text| text.parse().ok()),
         size: file.size,
+        metadata: file
+            .metadata
+            .get("sha256")
+            .and_then(|text| text.as_str()?.parse().ok()),
         name: file.filename,
     };
     Ok(page.files.into_iter().map(file).collect())
@@ -115,6 +123,7 @@ fn html(page: &str, text: &str) -> Vec<IndexFile> {
                 .strip_prefix("sha256=")
                 .and_then(|text| text.parse().ok()),
             size: None,
+            metadata: None,
         });
     }
     files

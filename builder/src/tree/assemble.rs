@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::distributions;
 use super::merge::{Layer, MergeError, overlay};
 use super::pattern::PatternError;
 use super::recipe_files::{add, add_models, add_recipe_files};
@@ -20,7 +21,9 @@ use crate::pyc::{Compiler, PycError};
 use crate::recipe::{Python, Recipe};
 use crate::store::{Store, StoreError};
 use crate::tool::{self, Tool};
-use crate::wheel::{self, Installed, Interpreter, Locked, Target, WheelError};
+use crate::wheel::{
+    self, AliasError, Installed, Interpreter, Licence, Locked, Requirement, Target, WheelError,
+};
 
 /// What the tree stage makes of a lock.
 #[derive(Debug, Clone)]
@@ -34,7 +37,7 @@ pub(crate) struct Built {
     /// What is known of each package of the root and the kernel, by name.
     pub(crate) packages: Vec<Facts>,
     /// Licence of each wheel, in the lock's order.
-    pub(crate) wheel_licences: Vec<Option<String>>,
+    pub(crate) wheel_licences: Vec<Licence>,
 }
 
 /// Why no tree can be made.
@@ -82,6 +85,9 @@ pub(crate) enum TreeError {
         /// Why.
         source: std::io::Error,
     },
+    /// An alias of a Python distribution.
+    #[error(transparent)]
+    Alias(#[from] AliasError),
     /// A path or source of the recipe leaves its directory.
     #[error("`{path}` of the recipe is not a usable path")]
     Path {
@@ -123,6 +129,7 @@ impl Hinted for TreeError {
         match self {
             Self::Unpack(error) => error.hint(),
             Self::Pyc(error) => error.hint(),
+            Self::Alias(error) => error.hint(),
             Self::Store { source, .. } => source.hint(),
             Self::Merge(MergeError::Conflict { .. }) => Some(
                 "leave one of the packages out with `exclude` in the recipe's `[base]`".to_owned(),
@@ -172,15 +179,8 @@ impl Built {
         let (kernel, notes) = modules::select(&kernel_tree, &source.recipe.kernel.modules)?;
         warnings.extend(notes);
         drop(kernel_tree);
-        let mut unmet = Vec::new();
-        let mut wheel_licences = Vec::new();
-        for installed in parts.wheels {
-            unmet.push(installed.requirements);
-            wheel_licences.push(installed.licence);
-            for (path, entry) in installed.files {
-                add(&mut tree, path, entry)?;
-            }
-        }
+        let (requirements, wheel_licences) =
+            add_wheels(&mut tree, parts.wheels, source, target.as_ref())?;
         let alternatives: Vec<_> = parts
             .facts
             .iter()
@@ -207,7 +207,12 @@ impl Built {
         hash_all(&tree);
         let mut report = Report::of(&tree, &kernel, &dropped, &parts.facts);
         report.warnings.extend(warnings);
-        report.unmet_requirements = unmet_requirements(source.lock, &unmet);
+        if let Some(python) = &source.recipe.python {
+            let closure = distributions::judge(python, source.lock, &requirements);
+            report.left_out_wheels = distributions::left_out(source.lock, &closure);
+            report.warnings.extend(closure.unused);
+            report.unmet_requirements = closure.unmet;
+        }
         Ok(Built {
             tree,
             kernel,
@@ -216,6 +221,30 @@ impl Built {
             wheel_licences,
         })
     }
+}
+
+/// Adds what wheels install, and second names; gives requirements and licences in the order of the wheels.
+fn add_wheels(
+    tree: &mut Tree,
+    wheels: Vec<Installed>,
+    source: Source<'_>,
+    target: Option<&Target>,
+) -> Result<(Vec<Vec<Requirement>>, Vec<Licence>), TreeError> {
+    let mut requirements = Vec::new();
+    let mut licences = Vec::new();
+    for installed in wheels {
+        requirements.push(installed.requirements);
+        licences.push(installed.licence);
+        for (path, entry) in installed.files {
+            add(tree, path, entry)?;
+        }
+    }
+    if let (Some(python), Some(target)) = (&source.recipe.python, target) {
+        for (path, entry) in distributions::aliases(python, source.lock, target)? {
+            add(tree, path, entry)?;
+        }
+    }
+    Ok((requirements, licences))
 }
 
 /// Everything that can be unpacked on its own.
@@ -436,29 +465,6 @@ fn hash_all(tree: &Tree) {
         .for_each(|content| {
             content.sha256();
         });
-}
-
-/// Requirements that no locked wheel meets, by name and, for a single `==`, by version.
-fn unmet_requirements(lock: &Lock, requirements: &[Vec<wheel::Requirement>]) -> Vec<String> {
-    let mut unmet = Vec::new();
-    for (wheel, requirements) in lock.wheels.iter().zip(requirements) {
-        for requirement in requirements {
-            let met = lock.wheels.iter().any(|other| {
-                other.name == requirement.name
-                    && requirement
-                        .pin
-                        .as_ref()
-                        .is_none_or(|pin| *pin == other.version)
-            });
-            if !met {
-                unmet.push(format!(
-                    "wheel `{}` requires `{}`",
-                    wheel.name, requirement.text
-                ));
-            }
-        }
-    }
-    unmet
 }
 
 #[cfg(test)]

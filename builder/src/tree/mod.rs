@@ -7,6 +7,7 @@
 mod archive;
 mod assemble;
 mod content;
+mod distributions;
 mod entry;
 pub(crate) mod merge;
 mod path;

@@ -37,6 +37,9 @@ pub(crate) struct Report {
     pub(crate) skipped_scripts: Vec<SkippedScript>,
     /// Requirements of wheels that the image does not meet.
     pub(crate) unmet_requirements: Vec<String>,
+    /// Wheels that the recipe leaves out of an imported lock.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left_out_wheels: Vec<LeftOutWheel>,
     /// Kernel modules in load order.
     pub(crate) modules: Vec<String>,
     /// Everything else worth a look.
@@ -52,6 +55,20 @@ pub(crate) struct OriginSize {
     pub(crate) bytes: u64,
     /// Number of its files.
     pub(crate) files: u64,
+}
+
+/// A wheel that is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct LeftOutWheel {
+    /// Project.
+    pub(crate) name: String,
+    /// Version.
+    pub(crate) version: String,
+    /// Bytes of the wheel, if there is one.
+    pub(crate) bytes: Option<u64>,
+    /// Wheels of the image that require it: what may break.
+    pub(crate) required_by: Vec<String>,
 }
 
 /// One file and its size.

@@ -5,11 +5,15 @@
 //! places, commands are written from `entry_points.txt`, and `RECORD` is written afresh.
 //! Not covered: `RECORD.jws`/`RECORD.p7s` signatures (dropped), bytecode (see `pyc`).
 
+mod alias;
 mod archive;
+mod closure;
+mod marker;
 mod metadata;
 mod record;
 mod requirement;
 mod tags;
+mod version;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -17,12 +21,16 @@ use std::fs::File;
 use crate::store::Digest;
 use crate::tree::{Content, Entry, Origin, PathError, TreePath};
 
+pub(crate) use alias::{AliasError, check as check_aliases, files as alias_files};
+pub(crate) use closure::{Closure, Distribution, Satisfied, check as check_closure};
+pub(crate) use marker::Environment;
 pub(crate) use metadata::MetadataError;
 use metadata::{Headers, normalised};
 use record::Record;
 pub(crate) use record::RecordError;
 pub(crate) use requirement::Requirement;
 pub(crate) use tags::Interpreter;
+pub(crate) use version::{is_version, same as same_version, satisfies};
 
 /// Where the files of a wheel go and what runs them.
 #[derive(Debug, Clone)]
@@ -55,8 +63,17 @@ pub(crate) struct Installed {
     pub(crate) files: Vec<(TreePath, Entry)>,
     /// Requirements that apply to this image.
     pub(crate) requirements: Vec<Requirement>,
-    /// The licence as the wheel states it: an SPDX expression, or words.
-    pub(crate) licence: Option<String>,
+    /// What it says about its licence.
+    pub(crate) licence: Licence,
+}
+
+/// What a wheel says about its licence; nothing is judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Licence {
+    /// An SPDX expression, or else words, or else what its classifiers say.
+    pub(crate) names: Vec<String>,
+    /// Absolute paths of its texts in the image.
+    pub(crate) files: Vec<String>,
 }
 
 /// Why a wheel cannot be installed.
@@ -150,17 +167,46 @@ pub(crate) fn install(
     info.check(locked, target)?;
     let record = Record::parse(&info.member(&files, "RECORD")?)?;
     check_record(&files, &record, &info)?;
-    let requirements = info.metadata.all("Requires-Dist");
-    let requirements = requirements
-        .filter_map(|r| requirement::applicable(r, target.interpreter.minor))
-        .collect();
-    let licence = info.licence();
+    let environment = Environment::new(target.interpreter.minor, None);
+    let requirements = requirements(&info.metadata, &environment);
+    let licence = info.licence(&files, target);
     let files = place(files, &info, locked, target)?;
     Ok(Installed {
         files,
         requirements,
         licence,
     })
+}
+
+/// Bytes of `METADATA` in a wheel, of which nothing else is read.
+pub(crate) fn metadata_of(wheel: impl Read + Seek) -> Result<Vec<u8>, WheelError> {
+    const LARGEST: u64 = 16 << 20;
+    let mut zip = zip::ZipArchive::new(wheel)?;
+    let is_it = |name: &&str| {
+        name.strip_suffix(".dist-info/METADATA")
+            .is_some_and(|stem| !stem.contains('/'))
+    };
+    let name = zip.file_names().find(is_it).map(str::to_owned);
+    let name = name.ok_or_else(|| WheelError::Missing("METADATA".to_owned()))?;
+    let mut bytes = Vec::new();
+    let read = zip.by_name(&name)?.take(LARGEST).read_to_end(&mut bytes);
+    read.map_err(|source| WheelError::Unpack { path: name, source })?;
+    Ok(bytes)
+}
+
+/// The requirements that a `METADATA` states for an image.
+pub(crate) fn requirements_of(
+    metadata: &[u8],
+    environment: &Environment,
+) -> Result<Vec<Requirement>, MetadataError> {
+    let headers = Headers::parse("METADATA", metadata)?;
+    Ok(requirements(&headers, environment))
+}
+
+fn requirements(metadata: &Headers, environment: &Environment) -> Vec<Requirement> {
+    let all = metadata.all("Requires-Dist");
+    all.filter_map(|text| requirement::applicable(text, environment))
+        .collect()
 }
 
 /// The `.dist-info` directory.
@@ -219,7 +265,7 @@ impl Info {
             return Err(field("Name in METADATA", name, locked.name));
         }
         let version = self.metadata.get("Version");
-        if version != Some(locked.version) {
+        if version.is_none_or(|found| !version::same(found, locked.version)) {
             return Err(field("Version in METADATA", version, locked.version));
         }
         match self.metadata.get("Requires-Python") {
@@ -233,17 +279,34 @@ impl Info {
         }
     }
 
-    fn licence(&self) -> Option<String> {
+    fn licence(&self, files: &archive::Files, target: &Target) -> Licence {
+        let plain = |words: &&str| {
+            !words.is_empty() && !words.contains('\n') && words.len() < 100 && *words != "UNKNOWN"
+        };
         let expression = self.metadata.get("License-Expression");
-        let words = self
-            .metadata
-            .get("License")
-            .filter(|l| !l.contains('\n') && l.len() < 100 && *l != "UNKNOWN");
-        let classifier = self
-            .metadata
-            .all("Classifier")
-            .find_map(|c| c.strip_prefix("License :: OSI Approved :: "));
-        expression.or(words).or(classifier).map(str::to_owned)
+        let words = self.metadata.get("License").filter(plain);
+        let names: Vec<String> = match expression.or(words) {
+            Some(name) => vec![name.to_owned()],
+            None => self
+                .metadata
+                .all("Classifier")
+                .filter_map(|classifier| classifier.strip_prefix("License :: "))
+                .filter_map(|classes| classes.rsplit(" :: ").next())
+                .filter(|name| *name != "OSI Approved")
+                .map(str::to_owned)
+                .collect(),
+        };
+        // Core metadata 2.4 has them below `licenses/`; older tools put them beside `METADATA`.
+        let found = self.metadata.all("License-File").filter_map(|file| {
+            let places = [format!("licenses/{file}"), file.to_owned()];
+            let mut paths = places.iter().map(|place| self.path(place));
+            let path = paths.find(|path| files.contains_key(path))?;
+            Some(target.site.join(path.as_bytes()).ok()?.absolute())
+        });
+        Licence {
+            names,
+            files: found.collect(),
+        }
     }
 }
 

@@ -95,12 +95,14 @@ fn install_places_schemes_commands_and_record() {
             ("demo-1.0.data/purelib/extra.py", b""),
             ("demo-1.0.data/data/share/demo/a", b"a"),
             ("demo-1.0.data/headers/demo.h", b"h"),
+            ("demo-1.0.dist-info/licenses/LICENSE", b"words"),
+            ("demo-1.0.dist-info/NOTICE", b"words"),
             (
                 "demo-1.0.dist-info/entry_points.txt",
                 b"[console_scripts]\ndemo = demo:main\n",
             ),
         ],
-        "License-Expression: MIT\nRequires-Dist: other>=2\nRequires-Dist: t; extra == 'test'",
+        "License-Expression: MIT\nLicense-File: LICENSE\nLicense-File: NOTICE\nLicense-File: gone\nRequires-Dist: other>=2\nRequires-Dist: t; extra == 'test'",
         None,
     );
     let installed = run(bytes).unwrap();
@@ -109,6 +111,8 @@ fn install_places_schemes_commands_and_record() {
         text(&installed, &format!("{site}/demo/__init__.py")),
         "x = 1\n"
     );
+    let mut commands = installed.files.iter();
+    assert!(commands.all(|(p, e)| !p.as_bytes().starts_with(b"usr/bin/") || e.mode == 0o755));
     assert_eq!(
         text(&installed, "usr/bin/tool"),
         "#!/usr/bin/python3\nprint(1)\n"
@@ -139,13 +143,55 @@ fn install_places_schemes_commands_and_record() {
             .collect::<Vec<_>>(),
         ["other"]
     );
-    assert_eq!(installed.licence.as_deref(), Some("MIT"));
-    let modes: Vec<_> = installed
-        .files
-        .iter()
-        .filter(|(p, _)| p.as_bytes().starts_with(b"usr/bin/"))
-        .collect();
-    assert!(modes.iter().all(|(_, e)| e.mode == 0o755));
+    assert_eq!(installed.licence.names, ["MIT"]);
+    let texts = ["licenses/LICENSE", "NOTICE"].map(|file| format!("/{site}/{INFO}/{file}"));
+    assert_eq!(installed.licence.files, texts);
+}
+
+#[test]
+fn licence_is_the_expression_or_words_or_classifiers() {
+    let osi =
+        "Classifier: License :: OSI Approved\nClassifier: License :: OSI Approved :: MIT License";
+    for (metadata, wanted) in [
+        (
+            "License-Expression: MIT OR Zlib\nLicense: other",
+            &["MIT OR Zlib"][..],
+        ),
+        ("License: BSD", &["BSD"]),
+        ("License: UNKNOWN", &[]),
+        ("License: a whole\n  text", &[]),
+        (osi, &["MIT License"]),
+        (
+            "Classifier: License :: Other/Proprietary License",
+            &["Other/Proprietary License"],
+        ),
+        ("", &[]),
+    ] {
+        assert_eq!(
+            run(wheel(&[], metadata, None)).unwrap().licence.names,
+            wanted,
+            "{metadata}"
+        );
+    }
+}
+
+#[test]
+fn metadata_is_found_without_unpacking_the_rest() {
+    let bytes = wheel(
+        &[("a.py", b"x")],
+        "Requires-Dist: b>=2\nRequires-Dist: c; extra == 'x'",
+        None,
+    );
+    let metadata = metadata_of(Cursor::new(bytes)).unwrap();
+    let requirements = requirements_of(&metadata, &Environment::new(13, None)).unwrap();
+    assert_eq!(
+        requirements
+            .iter()
+            .map(|r| r.text.as_str())
+            .collect::<Vec<_>>(),
+        ["b>=2"]
+    );
+    assert!(metadata_of(Cursor::new(b"no zip".to_vec())).is_err());
 }
 
 #[test]

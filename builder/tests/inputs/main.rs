@@ -8,6 +8,7 @@
 //! | [`good`] | what must work: lock, fetch, export, import, two at once, resume, repair, collect |
 //! | [`bad`] | what must be refused, with which words |
 //! | [`firmware`] | firmware that Debian ships, measured |
+//! | [`wheels`] | locks of Python packages that are imported |
 //! | [`real`] | the real archive, where it can be reached |
 
 #[cfg(test)]
@@ -24,3 +25,5 @@ mod good;
 mod real;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod wheels;
