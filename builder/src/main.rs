@@ -21,6 +21,7 @@ mod effects;
 mod erofs;
 mod fat;
 mod fetch;
+mod gcp_tar;
 mod golden;
 mod gpt;
 mod gpu_driver;
@@ -54,6 +55,7 @@ mod tool;
 mod tree;
 mod uki;
 mod verity;
+mod vhd;
 mod wheel;
 
 /// Heading of the options that every verb has.

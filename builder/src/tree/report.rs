@@ -39,6 +39,8 @@ pub(crate) struct Report {
     pub(crate) unmet_requirements: Vec<String>,
     /// Kernel modules in load order.
     pub(crate) modules: Vec<String>,
+    /// Kernel modules of the recipe that are built in.
+    pub(crate) built_in_modules: Vec<String>,
     /// Everything else worth a look.
     pub(crate) warnings: Vec<String>,
 }
@@ -88,6 +90,7 @@ impl Report {
             dropped_entries: dropped.entries,
             dropped_bytes: dropped.bytes,
             modules: kernel.modules.iter().map(|m| m.name.clone()).collect(),
+            built_in_modules: kernel.built_in.clone(),
             ..Report::default()
         };
         let mut origins: BTreeMap<String, (u64, u64)> = BTreeMap::new();
@@ -168,6 +171,7 @@ mod tests {
             vmlinuz: Content::new(Vec::new()),
             vmlinuz_origin: Origin::Effect("test"),
             modules: vec![module],
+            built_in: vec!["nvme".into()],
         }
     }
 
