@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 retry() { for pause in 5 15 30; do "$@" && return; sleep "$pause"; done; "$@"; }
 
 packages="ca-certificates curl gcc libc6-dev qemu-system-x86 ovmf swtpm swtpm-tools tpm2-tools erofs-utils cryptsetup-bin
- mtools dosfstools faketime python3 python3-venv util-linux"
+ mtools dosfstools qemu-utils faketime python3 python3-venv util-linux"
 missing=
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -2,12 +2,15 @@
 //!
 //! Units: bytes, except where a name says sectors (512 bytes). Every partition starts at a multiple of 1 MiB and fills
 //! whole MiB; the disk ends 1 MiB after the last partition, with the backup GPT in its last 33 sectors, so that its
-//! size is a multiple of 1 MiB (what Azure's fixed VHD needs).
+//! size is a multiple of 1 MiB (what Azure's fixed VHD needs). Google takes whole GiB: [`Layout::grown`] is the same disk
+//! with room at its end, so that only the two copies of the table differ, and no image grows for a cloud it is not for.
 //! Determinism: GUIDs from the recipe's name, no time, no free space that is not zero. The file is written front to
-//! back in one pass, hashed on the way, and sparse where it is zero.
+//! back in one pass, hashed on the way, and sparse where it is zero. What is a hole is decided for aligned pieces of the
+//! disk, whatever pieces it is written in.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -20,14 +23,27 @@ use crate::guid::{Guid, Role};
 
 /// Alignment of partitions and of the disk.
 pub(crate) const MIB: u64 = 1 << 20;
-/// Pieces that are zero are left out of the file.
-const HOLE: usize = 64 << 10;
+/// Aligned pieces that are zero are left out of the file.
+pub(crate) const HOLE: u64 = 64 << 10;
+/// Bytes read at once.
+const READ: usize = 1 << 20;
 
 /// Where everything is on a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// The partition table.
     pub(crate) table: Table,
+}
+
+/// A disk that was written: what other formats of it are made from.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    /// Bytes.
+    pub(crate) size: u64,
+    /// State of SHA-256 behind the last byte, so that formats with something behind the disk need no second pass.
+    pub(crate) hash: Sha256,
+    /// Where there is data: ascending, apart, in multiples of [`HOLE`]. Everything else is zero.
+    pub(crate) extents: Vec<Range<u64>>,
 }
 
 /// What goes into the partitions.
@@ -101,16 +117,26 @@ impl Layout {
         self.table.sectors * SECTOR as u64
     }
 
-    /// Writes the disk to `file`, which must be empty, and returns its SHA-256.
-    pub(crate) fn write(
-        &self,
-        file: &File,
-        contents: &Contents<'_>,
-    ) -> Result<[u8; 32], DiskError> {
+    /// The same disk with room at its end, so that its size is a multiple of `unit` bytes, itself one of 1 MiB.
+    pub(crate) fn grown(&self, unit: u64) -> Self {
+        let mut table = self.table.clone();
+        table.sectors = sectors(self.size().next_multiple_of(unit));
+        Self { table }
+    }
+
+    /// Where the partitions end, in bytes.
+    pub(crate) fn end(&self) -> u64 {
+        let last = self.table.partitions.iter().map(|last| last.last + 1);
+        last.max().unwrap_or(0) * SECTOR as u64
+    }
+
+    /// Writes the disk to `file`, which must be empty.
+    pub(crate) fn write(&self, file: &File, contents: &Contents<'_>) -> Result<Written, DiskError> {
         let mut out = SparseWriter {
             file,
             at: 0,
             hash: Sha256::new(),
+            extents: Vec::new(),
         };
         out.write_all(&self.table.primary()?)?;
         let starts = self
@@ -130,7 +156,18 @@ impl Layout {
         out.zeros_to(self.size() - backup.len() as u64)?;
         out.write_all(&backup)?;
         file.set_len(self.size())?;
-        Ok(out.hash.finalize().into())
+        Ok(Written {
+            size: self.size(),
+            hash: out.hash,
+            extents: out.extents,
+        })
+    }
+}
+
+impl Written {
+    /// SHA-256 of the disk.
+    pub(crate) fn sha256(&self) -> [u8; 32] {
+        self.hash.clone().finalize().into()
     }
 }
 
@@ -141,7 +178,7 @@ fn sectors(bytes: u64) -> u64 {
 fn copy_root(path: &Path, out: &mut SparseWriter<'_>) -> Result<(), DiskError> {
     let mut root = File::open(path)?;
     let wanted = root.metadata()?.len();
-    let mut buffer = vec![0; 16 * HOLE];
+    let mut buffer = vec![0; READ];
     let mut found = 0;
     loop {
         let read = root.read(&mut buffer)?;
@@ -163,22 +200,39 @@ struct SparseWriter<'a> {
     file: &'a File,
     at: u64,
     hash: Sha256,
+    extents: Vec<Range<u64>>,
 }
 
 impl SparseWriter<'_> {
     fn zeros_to(&mut self, end: u64) -> io::Result<()> {
         io::copy(&mut io::repeat(0).take(end.saturating_sub(self.at)), self).map(|_| ())
     }
+
+    /// Writes `piece`, which lies within one aligned piece of the disk.
+    fn piece(&mut self, piece: &[u8]) -> io::Result<()> {
+        if piece.iter().any(|byte| *byte != 0) {
+            self.file.write_all_at(piece, self.at)?;
+            let start = self.at - self.at % HOLE;
+            let end = start + HOLE;
+            match self.extents.last_mut() {
+                Some(last) if last.end >= start => last.end = end,
+                _ => self.extents.push(start..end),
+            }
+        }
+        self.at += piece.len() as u64;
+        Ok(())
+    }
 }
 
 impl Write for SparseWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.hash.update(bytes);
-        for piece in bytes.chunks(HOLE) {
-            if piece.iter().any(|byte| *byte != 0) {
-                self.file.write_all_at(piece, self.at)?;
-            }
-            self.at += piece.len() as u64;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = usize::try_from(HOLE - self.at % HOLE).unwrap_or(usize::MAX);
+            let (piece, behind) = rest.split_at_checked(room).unwrap_or((rest, &[]));
+            self.piece(piece)?;
+            rest = behind;
         }
         Ok(bytes.len())
     }
@@ -189,14 +243,14 @@ impl Write for SparseWriter<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
     use std::os::unix::fs::MetadataExt as _;
     use std::process::Command;
 
     use super::*;
 
-    fn write(dir: &Path) -> (Layout, std::path::PathBuf, [u8; 32]) {
+    pub(crate) fn write(dir: &Path) -> (Layout, std::path::PathBuf, Written) {
         let root = dir.join("root");
         std::fs::write(&root, vec![5; 3 << 20 | 4096]).unwrap();
         let kernel = vec![6; 70_000];
@@ -205,7 +259,7 @@ mod tests {
         let layout = Layout::new("demo", 64 * MIB, 3 << 20 | 4096, 8192);
         let path = dir.join("disk.raw");
         let file = File::create_new(&path).unwrap();
-        let hash = layout
+        let written = layout
             .write(
                 &file,
                 &Contents {
@@ -215,17 +269,17 @@ mod tests {
                 },
             )
             .unwrap();
-        (layout, path, hash)
+        (layout, path, written)
     }
 
     #[test]
     fn disk_holds_all_partitions_and_is_sparse() {
         let dir = tempfile::tempdir().unwrap();
-        let (layout, path, hash) = write(dir.path());
+        let (layout, path, written) = write(dir.path());
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len() as u64, layout.size());
         assert_eq!(layout.size(), (1 + 64 + 4 + 1 + 1) * MIB);
-        assert_eq!(<[u8; 32]>::from(Sha256::digest(&bytes)), hash);
+        assert_eq!(<[u8; 32]>::from(Sha256::digest(&bytes)), written.sha256());
         assert_eq!(Table::parse(&bytes).unwrap(), layout.table);
         let tail = &bytes[bytes.len() - 33 * SECTOR..];
         assert_eq!(
@@ -248,11 +302,67 @@ mod tests {
     fn disk_bytes_are_golden() {
         // Origin: this writer; structure checked by sgdisk, sfdisk, fsck.vfat and the gpt and fatfs crates.
         let dir = tempfile::tempdir().unwrap();
-        let (_, _, hash) = write(dir.path());
+        let (_, _, written) = write(dir.path());
         assert_eq!(
-            hex::encode(hash),
+            hex::encode(written.sha256()),
             "5a7779194cd98a02d96baba01cbdb31c4825a37f738f8c972a4fc41ec0183163"
         );
+    }
+
+    #[test]
+    fn extents_cover_exactly_the_pieces_with_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let (layout, path, written) = write(dir.path());
+        let bytes = std::fs::read(&path).unwrap();
+        let hole = usize::try_from(HOLE).unwrap();
+        let mut covered = vec![false; bytes.len() / hole];
+        for extent in &written.extents {
+            assert!(extent.start % HOLE == 0 && extent.end % HOLE == 0);
+            let pieces = extent.start / HOLE..extent.end / HOLE;
+            pieces.for_each(|piece| covered[usize::try_from(piece).unwrap()] = true);
+        }
+        for (piece, covered) in bytes.chunks(hole).zip(covered) {
+            assert_eq!(piece.iter().any(|byte| *byte != 0), covered);
+        }
+        let apart = |pair: &[Range<u64>]| pair[0].end < pair[1].start;
+        assert!(written.extents.windows(2).all(apart));
+        assert_eq!(written.size, layout.size());
+    }
+
+    #[test]
+    fn holes_do_not_depend_on_the_pieces_that_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = vec![0; 5 << 16];
+        bytes[(1 << 16) + 70] = 1;
+        bytes[(3 << 16) - 1] = 1;
+        bytes[4 << 16] = 1;
+        for size in [1 << 20, 1 << 16, 4096, 777] {
+            let path = dir.path().join(size.to_string());
+            let file = File::create_new(&path).unwrap();
+            let mut out = SparseWriter {
+                file: &file,
+                at: 0,
+                hash: Sha256::new(),
+                extents: Vec::new(),
+            };
+            bytes
+                .chunks(size)
+                .for_each(|piece| out.write_all(piece).unwrap());
+            assert_eq!(out.extents, [1 << 16..3 << 16, 4 << 16..5 << 16], "{size}");
+        }
+    }
+
+    #[test]
+    fn grown_disk_differs_in_its_tables_only() {
+        let layout = Layout::new("demo", 64 * MIB, 3 << 20, 8192);
+        let grown = layout.grown(1 << 30);
+        assert_eq!(grown.size(), 1 << 30);
+        assert_eq!(grown.table.partitions, layout.table.partitions);
+        assert_eq!((grown.end(), layout.end()), (69 * MIB, 69 * MIB));
+        assert_eq!(grown.grown(1 << 30), grown);
+        let tail = grown.table.backup().unwrap();
+        let read = Table::parse_backup(&tail, grown.table.sectors).unwrap();
+        assert_eq!(read, grown.table);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(crate) enum Role {
     VerityPartition,
     /// The erofs superblock.
     RootFilesystem,
+    /// The footer of the fixed VHD.
+    Vhd,
 }
 
 impl Role {
@@ -35,6 +37,7 @@ impl Role {
             Self::RootPartition => "root-partition",
             Self::VerityPartition => "verity-partition",
             Self::RootFilesystem => "root-filesystem",
+            Self::Vhd => "vhd",
         }
     }
 }
@@ -85,6 +88,11 @@ impl Guid {
     /// A GUID from its bytes in the order of the text form, as erofs stores it.
     pub(crate) fn from_text_order(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    /// The bytes in the order of the text form, as VHD footers store it.
+    pub(crate) fn to_text_order(self) -> [u8; 16] {
+        self.0
     }
 
     /// A FAT volume serial number made of the first four bytes.

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::cmd::{CommandError, Context, Deferred, StoreContext};
 
 mod client;
+mod cloud;
 mod cmd;
 mod collateral;
 mod corim;
@@ -21,6 +22,7 @@ mod effects;
 mod erofs;
 mod fat;
 mod fetch;
+mod gcp_tar;
 mod golden;
 mod gpt;
 mod gpu_driver;
@@ -56,6 +58,7 @@ mod tool;
 mod tree;
 mod uki;
 mod verity;
+mod vhd;
 mod wheel;
 
 /// Heading of the options that every verb has.
@@ -105,6 +108,10 @@ enum Verb {
     Diff(Deferred<cmd::diff::Args>),
     /// Build twice in environments that differ, and compare with the committed measurements
     Reproduce(Deferred<cmd::reproduce::Args>),
+    /// Say whether a cloud can import and boot a built image, demand by demand
+    Check(Deferred<cmd::check::Args>),
+    /// Print the commands that bring a built image to a cloud and start it there
+    Deploy(Deferred<cmd::deploy::Args>),
     /// Boot a built image in QEMU with a software TPM; ends with the guest
     Boot(Deferred<cmd::boot::Args>),
     /// Serve a verified guest at `http://127.0.0.1:PORT/v1`
@@ -143,6 +150,8 @@ fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Verb::Model(Deferred(args)) => cmd::model::run(args, &stocked(ctx)?),
         Verb::Diff(Deferred(args)) => cmd::diff::run(args, &ctx),
         Verb::Reproduce(Deferred(args)) => cmd::reproduce::run(args, &stocked(ctx)?),
+        Verb::Check(Deferred(args)) => cmd::check::run(&args, &ctx),
+        Verb::Deploy(Deferred(args)) => cmd::deploy::run(&args, &ctx),
         Verb::Boot(Deferred(args)) => cmd::boot::run(args, &ctx),
         Verb::Connect(Deferred(args)) => cmd::connect::run(args, &ctx),
         Verb::Store(Deferred(args)) => cmd::store::run(args, &stocked(ctx)?),
@@ -200,7 +209,7 @@ mod tests {
                 verbs += 1;
             }
         }
-        assert_eq!(verbs, 25);
+        assert_eq!(verbs, 27);
         Cli::command().debug_assert();
     }
 }

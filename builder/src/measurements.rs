@@ -1,6 +1,7 @@
 //! Reference values of a finished image, one file per platform.
 //!
-//! `qemu-vtpm` and `azure-snp`: PCR 4, 9, 11, 12 and 13 follow from the UKI, PCR 15 from the guest's own event log.
+//! `qemu-vtpm`, `azure-snp` and `gcp-snp`: PCR 4, 9, 11, 12 and 13 follow from the UKI, PCR 15 from the guest's own event log.
+//! `gcp-tdx`: RTMR1 from the UKI and the partition table, RTMR2 from the UKI; both have as many values as there are ways to boot.
 //! `qemu-snp`: the launch digest for every vCPU model and count of the platform, from the locked firmware.
 //! Nothing here is read from a running guest. Computing them is `cloister_measure`'s work; this module decides which
 //! values a platform has.
@@ -17,12 +18,23 @@ use cloister_measure::snp::{
     EnforcementError, HostProfile, KernelHashes, LaunchError, LaunchInputs, Ovmf, OvmfError,
     UnknownHost, UnknownVcpuModel, VcpuSignature, launch_digests,
 };
-use cloister_measure::uki::{UNPREDICTED, UkiError, predict};
+use cloister_measure::uki::{UNPREDICTED, UkiError, predict, survey};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::platform::{BootMethod, EvidenceKind, Platform, SnpLaunch};
 
+/// Registers of a trust domain that do not follow from the image.
+const TDX_UNPREDICTED: [(&str, &str); 2] = [
+    (
+        "rtmr0",
+        "firmware settings, ACPI tables and boot variables: changes with machine type, firmware release and disks",
+    ),
+    (
+        "rtmr3",
+        "the guest's own log: its events have no SHA-384 form yet, and no guest extends this register",
+    ),
+];
 /// Host profile of the launch digests.
 const HOST: &str = "qemu";
 
@@ -49,6 +61,8 @@ pub(crate) struct Measured<'a> {
     pub(crate) model: &'a str,
     /// The locked AmdSev firmware.
     pub(crate) firmware: Option<&'a Firmware>,
+    /// The first sectors of the disk as Google has it, with its partition table.
+    pub(crate) google_disk: &'a [u8],
 }
 
 /// Firmware that compares the kernel it boots with the hashes that its launch digest covers.
@@ -119,7 +133,11 @@ pub(crate) fn reference(
     image: &Measured<'_>,
 ) -> Result<ReferenceValues, MeasurementsError> {
     match (platform.boot, platform.evidence) {
-        (BootMethod::Uki, EvidenceKind::TpmQuote | EvidenceKind::AzureHcl) => tpm(platform, image),
+        (
+            BootMethod::Uki,
+            EvidenceKind::TpmQuote | EvidenceKind::AzureHcl | EvidenceKind::SnpReportTpmQuote,
+        ) => tpm(platform, image),
+        (BootMethod::Uki, EvidenceKind::TdQuote) => tdx(platform, image),
         (BootMethod::KernelHashes, EvidenceKind::SevSnpReport) => snp(platform, image),
         _ => Err(wrong(
             platform,
@@ -156,16 +174,65 @@ fn tpm(platform: &Platform, image: &Measured<'_>) -> Result<ReferenceValues, Mea
         .unpredicted
         .iter()
         .map(|(index, reason)| (name(*index), reason.clone()));
-    let inputs = [
+    Ok(ReferenceValues {
+        registers,
+        unpredicted: general.chain(own).collect(),
+        ..empty(platform, image, &uki_inputs(image))?
+    })
+}
+
+/// Files that the values of a UKI are computed from.
+fn uki_inputs<'a>(image: &Measured<'a>) -> [(&'static str, &'a [u8]); 4] {
+    [
         ("guest-configuration", image.guest_configuration),
         ("initrd", image.initrd),
         ("kernel", image.kernel),
         ("uki", image.uki),
-    ];
+    ]
+}
+
+/// RTMR1 and RTMR2. Each is a set, every value of which pins the whole image: leaving boot services may fail once and be
+/// tried again (RTMR1), and the stub may or may not measure through the CC protocol (RTMR2; both were seen of others).
+fn tdx(platform: &Platform, image: &Measured<'_>) -> Result<ReferenceValues, MeasurementsError> {
+    // Refuses what no model was confirmed for; the survey by itself is more lenient.
+    predict(image.uki, Bank::Sha384)?;
+    let survey = survey(image.uki, Some(image.google_disk), Bank::Sha384)?;
+    let rtmr1: BTreeSet<Digest> = survey
+        .rtmrs
+        .iter()
+        .flat_map(|model| &model.rtmr1)
+        .copied()
+        .collect();
+    let rtmr2: BTreeSet<Digest> = survey
+        .rtmrs
+        .iter()
+        .filter_map(|model| model.rtmr2)
+        .collect();
+    let registers: BTreeMap<String, Register> = [("rtmr1", rtmr1), ("rtmr2", rtmr2)]
+        .into_iter()
+        .map(|(name, values)| {
+            let values = values.into_iter().collect();
+            let class = Class::Image;
+            (name.to_owned(), Register { class, values })
+        })
+        .collect();
+    let open = |wanted: &String| {
+        registers
+            .get(wanted)
+            .is_none_or(|found| found.values.is_empty())
+    };
+    if platform.registers.iter().any(open) {
+        return Err(wrong(
+            platform,
+            "one of its registers does not follow from this image",
+        ));
+    }
+    let unpredicted = TDX_UNPREDICTED.map(|(name, reason)| (name.to_owned(), reason.to_owned()));
     Ok(ReferenceValues {
+        bank: Bank::Sha384,
         registers,
-        unpredicted: general.chain(own).collect(),
-        ..empty(platform, image, &inputs)?
+        unpredicted: unpredicted.into(),
+        ..empty(platform, image, &uki_inputs(image))?
     })
 }
 
@@ -308,6 +375,7 @@ mod tests {
             golden: None,
             model: "root",
             firmware,
+            google_disk: b"",
         }
     }
 
@@ -366,8 +434,10 @@ mod tests {
     }
 
     #[test]
-    fn vtpm_refuses_what_is_no_uki() {
-        let error = reference(&platform("qemu-vtpm"), &measured(None)).unwrap_err();
-        assert!(matches!(error, MeasurementsError::Uki(_)));
+    fn platforms_that_boot_a_uki_refuse_what_is_none() {
+        for name in ["qemu-vtpm", "azure-snp", "gcp-snp", "gcp-tdx"] {
+            let error = reference(&platform(name), &measured(None)).unwrap_err();
+            assert!(matches!(error, MeasurementsError::Uki(_)), "{name}");
+        }
     }
 }

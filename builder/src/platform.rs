@@ -8,10 +8,18 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 /// Every platform file: name and text.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 5] = [
     (
         "azure-snp",
         include_str!("../../recipes/platforms/azure-snp.toml"),
+    ),
+    (
+        "gcp-snp",
+        include_str!("../../recipes/platforms/gcp-snp.toml"),
+    ),
+    (
+        "gcp-tdx",
+        include_str!("../../recipes/platforms/gcp-tdx.toml"),
     ),
     (
         "qemu-snp",
@@ -37,6 +45,9 @@ pub(crate) struct Platform {
     pub(crate) confidential: bool,
     /// How the image starts.
     pub(crate) boot: BootMethod,
+    /// Form of the disk; `disk.raw` where the file says nothing.
+    #[serde(default)]
+    pub(crate) disk: DiskFormat,
     /// Kind of CPU evidence.
     pub(crate) evidence: EvidenceKind,
     /// Device or file system the report comes from, inside the guest.
@@ -64,6 +75,30 @@ pub(crate) enum BootMethod {
     KernelHashes,
 }
 
+/// Form in which a platform takes the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DiskFormat {
+    /// The disk itself.
+    #[default]
+    Raw,
+    /// Fixed VHD, as Azure takes it.
+    FixedVhd,
+    /// Sparse file in a compressed archive, as Google Compute Engine takes it.
+    GcpTar,
+}
+
+impl DiskFormat {
+    /// Name of the output.
+    pub(crate) const fn file_name(self) -> &'static str {
+        match self {
+            Self::Raw => "disk.raw",
+            Self::FixedVhd => "disk.vhd",
+            Self::GcpTar => "disk.tar.gz",
+        }
+    }
+}
+
 /// Kind of CPU evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -74,6 +109,10 @@ pub(crate) enum EvidenceKind {
     SevSnpReport,
     /// TPM 2.0 quote of Azure's paravisor, with the HCL report that names its key.
     AzureHcl,
+    /// SEV-SNP attestation report, with a quote of the host's vTPM beside it.
+    SnpReportTpmQuote,
+    /// TD quote.
+    TdQuote,
 }
 
 /// OVMF as distributions install it: read-only code and a template of the variable store.
@@ -162,7 +201,7 @@ mod tests {
         let error = Platform::load("qemu").unwrap_err().to_string();
         assert_eq!(
             error,
-            "no platform `qemu`; known: azure-snp, qemu-snp, qemu-vtpm"
+            "no platform `qemu`; known: azure-snp, gcp-snp, gcp-tdx, qemu-snp, qemu-vtpm"
         );
     }
 }

@@ -197,6 +197,7 @@ mod tests {
             vmlinuz: Content::new(b"v".to_vec()),
             vmlinuz_origin: package("k"),
             modules: vec![module],
+            built_in: Vec::new(),
         };
         let index = Provenance::of(&tree, &kernel);
         let json = index.to_json().unwrap();

@@ -11,6 +11,9 @@ use thiserror::Error;
 
 use crate::le::{array_at, put, u16_at, u32_at};
 
+/// Path of the UKI on the EFI system partition: the one that firmware starts without a boot entry (UEFI 2.10, 3.5.1.1).
+pub(crate) const BOOT_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
+
 const SECTION_HEADER: usize = 40;
 const COFF_HEADER: usize = 24;
 const PE32_PLUS: u16 = 0x20b;

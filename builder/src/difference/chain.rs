@@ -11,7 +11,7 @@ use super::{DifferenceError, file};
 /// Paths of the root that are listed one by one.
 const LISTED: usize = 100;
 /// Outputs in the order in which they are made of each other; others explain nothing.
-const ORDER: [&str; 8] = [
+const ORDER: [&str; 10] = [
     "root.erofs",
     "root.verity",
     "cmdline",
@@ -20,6 +20,8 @@ const ORDER: [&str; 8] = [
     "initrd",
     "uki.efi",
     "disk.raw",
+    "disk.vhd",
+    "disk.tar.gz",
 ];
 
 /// Everything that differs: registers, outputs, inputs; each explained by those after it.
@@ -88,6 +90,7 @@ impl Chain<'_> {
             "initrd" => self.initrd(self.inside(name)?),
             "uki.efi" => self.uki(self.inside(name)?),
             "disk.raw" => self.outputs(&["uki.efi", "root.erofs", "root.verity"]),
+            "disk.vhd" | "disk.tar.gz" => self.outputs(&["disk.raw"]),
             _ => Vec::new(),
         })
     }

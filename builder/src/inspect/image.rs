@@ -184,10 +184,7 @@ pub(super) fn disk(file: &File, length: u64) -> io::Result<Option<Report>> {
             return Ok(Some(Report::new("disk image (GPT)", fields)));
         }
     };
-    let mut partitions = Vec::new();
-    for partition in &table.partitions {
-        partitions.push(describe_partition(file, partition)?);
-    }
+    let partitions = describe_partitions(file, &table)?;
     let fields = Fields::new()
         .with("size", length)
         .with("disk-guid", table.disk.to_string())
@@ -196,7 +193,16 @@ pub(super) fn disk(file: &File, length: u64) -> io::Result<Option<Report>> {
     Ok(Some(Report::new("disk image (GPT)", fields)))
 }
 
-fn backup(file: &File, length: u64, primary: &Table) -> io::Result<String> {
+/// Every partition of `table`, in its order.
+pub(super) fn describe_partitions(file: &File, table: &Table) -> io::Result<Vec<Fields>> {
+    let described = table.partitions.iter();
+    described
+        .map(|partition| describe_partition(file, partition))
+        .collect()
+}
+
+/// What the last sectors of a disk of `length` bytes hold, in words.
+pub(super) fn backup(file: &File, length: u64, primary: &Table) -> io::Result<String> {
     let size = gpt::BACKUP_SECTORS * SECTOR as u64;
     let tail = range(file, length.saturating_sub(size), size.min(length))?;
     Ok(match Table::parse_backup(&tail, length / SECTOR as u64) {
@@ -226,7 +232,8 @@ fn describe_partition(file: &File, partition: &gpt::Partition) -> io::Result<Fie
     Ok(fields)
 }
 
-fn range(file: &File, at: u64, length: u64) -> io::Result<Vec<u8>> {
+/// At most `length` bytes of `file` from `at` on.
+pub(super) fn range(file: &File, at: u64, length: u64) -> io::Result<Vec<u8>> {
     let length =
         usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut bytes = vec![0; length];

@@ -4,6 +4,7 @@
 //! damage is reported as a field, and a file that is nothing known is `None`.
 
 mod attestation;
+mod cloud;
 mod endorsement;
 mod evidence;
 mod gpu;
@@ -13,7 +14,7 @@ mod rim;
 mod text;
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 
 pub(crate) use report::Report;
 
@@ -27,6 +28,16 @@ pub(crate) fn inspect(mut file: File) -> io::Result<Option<Report>> {
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
     file.by_ref().take(HEAD).read_to_end(&mut bytes)?;
+    if let Some(report) = cloud::vhd(&file, length)? {
+        return Ok(Some(report));
+    }
+    if crate::gcp_tar::is_gzip(&bytes) {
+        file.rewind()?;
+        if let Some(report) = cloud::google(&file) {
+            return Ok(Some(report));
+        }
+        file.seek(SeekFrom::Start(bytes.len() as u64))?;
+    }
     if let Some(report) = image::disk(&file, length)? {
         return Ok(Some(report));
     }

@@ -85,6 +85,7 @@ pub(crate) fn select(
         modules: Vec::new(),
         notes: Vec::new(),
     };
+    let mut built_in = Vec::new();
     for name in wanted {
         let name = normalised(name);
         if kernel.files.contains_key(&name) {
@@ -94,6 +95,7 @@ pub(crate) fn select(
                 "module `{name}` is built into kernel {}",
                 kernel.release
             ));
+            built_in.push(name);
         } else {
             let known = kernel.files.keys().chain(&kernel.builtin);
             let (release, near) = (kernel.release.clone(), near::names(&name, known));
@@ -112,6 +114,7 @@ pub(crate) fn select(
             vmlinuz,
             vmlinuz_origin,
             modules,
+            built_in,
         },
         notes,
     ))

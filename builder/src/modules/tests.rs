@@ -130,6 +130,7 @@ fn select_accepts_what_is_built_in_and_notes_it() {
     let tree = kernel(&sample());
     let (kernel, notes) = select(&tree, &["fixed".into(), "libcrc".into()]).unwrap();
     assert_eq!(*kernel.vmlinuz.read().unwrap(), *b"kernel");
+    assert_eq!(kernel.built_in, ["fixed"]);
     assert_eq!(
         notes,
         [

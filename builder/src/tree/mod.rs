@@ -101,6 +101,8 @@ pub(crate) struct KernelFiles {
     pub(crate) vmlinuz_origin: Origin,
     /// Modules in load order: everything a module needs stands before it.
     pub(crate) modules: Vec<Module>,
+    /// Modules of the recipe that the kernel has built in.
+    pub(crate) built_in: Vec<String>,
 }
 
 /// One kernel module, uncompressed.

@@ -42,6 +42,8 @@ pub(crate) struct Report {
     pub(crate) left_out_wheels: Vec<LeftOutWheel>,
     /// Kernel modules in load order.
     pub(crate) modules: Vec<String>,
+    /// Kernel modules of the recipe that are built in.
+    pub(crate) built_in_modules: Vec<String>,
     /// Everything else worth a look.
     pub(crate) warnings: Vec<String>,
 }
@@ -105,6 +107,7 @@ impl Report {
             dropped_entries: dropped.entries,
             dropped_bytes: dropped.bytes,
             modules: kernel.modules.iter().map(|m| m.name.clone()).collect(),
+            built_in_modules: kernel.built_in.clone(),
             ..Report::default()
         };
         let mut origins: BTreeMap<String, (u64, u64)> = BTreeMap::new();
@@ -185,6 +188,7 @@ mod tests {
             vmlinuz: Content::new(Vec::new()),
             vmlinuz_origin: Origin::Effect("test"),
             modules: vec![module],
+            built_in: vec!["nvme".into()],
         }
     }
 

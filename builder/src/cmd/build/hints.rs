@@ -6,6 +6,7 @@ use crate::cmd::Hinted;
 use crate::disk::DiskError;
 use crate::erofs::{CompressionError, ErofsError};
 use crate::fat::FatWriteError;
+use crate::gcp_tar::GcpTarError;
 use crate::golden::RecipeRimsError;
 use crate::gpu_driver::DriverError;
 use crate::guest::GuestError;
@@ -15,6 +16,7 @@ use crate::standin::StandinError;
 use crate::tool::ToolError;
 use crate::uki::UkiError;
 use crate::verity::VerityError;
+use crate::vhd::VhdError;
 
 const ROOM: &str = "make room, or choose another disk with `--out DIR`";
 
@@ -36,10 +38,25 @@ impl Hinted for FatWriteError {
 
 impl Hinted for DiskError {
     fn hint(&self) -> Option<String> {
-        let full =
-            matches!(self, Self::Io(error) if error.kind() == std::io::ErrorKind::StorageFull);
-        full.then(|| ROOM.to_owned())
+        matches!(self, Self::Io(error) if is_full(error)).then(|| ROOM.to_owned())
     }
+}
+
+impl Hinted for VhdError {
+    fn hint(&self) -> Option<String> {
+        let Self::Io(error) = self;
+        is_full(error).then(|| ROOM.to_owned())
+    }
+}
+
+impl Hinted for GcpTarError {
+    fn hint(&self) -> Option<String> {
+        matches!(self, Self::Io(error) if is_full(error)).then(|| ROOM.to_owned())
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::StorageFull
 }
 
 impl Hinted for ErofsError {

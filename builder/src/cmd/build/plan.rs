@@ -1,5 +1,6 @@
 //! Everything that is known before the first byte is made, and the fingerprint of all of it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use crate::initrd;
 use crate::lock::Lock;
 use crate::model;
 use crate::output;
-use crate::platform::Platform;
+use crate::platform::{DiskFormat, Platform};
 use crate::recipe::Recipe;
 use crate::store::Digest;
 
@@ -114,6 +115,12 @@ impl Plan {
             .iter()
             .map(|platform| platform.name.clone())
             .collect()
+    }
+
+    /// Forms of the disk that are made, `disk.raw` always among them.
+    pub(super) fn disk_formats(&self) -> BTreeSet<DiskFormat> {
+        let wanted = self.platforms.iter().map(|platform| platform.disk);
+        wanted.chain([DiskFormat::Raw]).collect()
     }
 
     /// The reference values as they stand in the output directory, in the order of the platforms.

@@ -1,18 +1,17 @@
 //! The stages of a build, in order; each takes what the one before it made.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::disks::{self, Disk};
 use super::plan::{Plan, measurements_name};
 use super::report::Times;
 use crate::cmd::{CommandError, StoreContext};
 use crate::deb::{Body, Deb};
-use crate::disk::{Contents, Layout, MIB};
+use crate::disk::Layout;
 use crate::erofs::{self, Compression, Parameters};
-use crate::fat::Volume;
 use crate::guest::GpuFiles;
 use crate::guest_binary::{self, GuestBinaryError, Options};
 use crate::guid::{Guid, Role as GuidRole};
@@ -29,9 +28,6 @@ use crate::tree::{Built, Source, TreePath};
 use crate::uki::{self, Sections};
 use crate::verity::HashTree;
 use crate::{gpu_driver, guest, initrd, model, sbom, standin};
-
-/// Path of the UKI on the EFI system partition: the one that firmware starts without a boot entry.
-const BOOT_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
 
 /// Room for everything but the root, in bytes.
 const OTHER_OUTPUTS: u64 = 256 << 20;
@@ -71,7 +67,8 @@ pub(super) fn run(
         linux,
     };
     let uki = uki::build(&stub, &sections)?;
-    let layout = clock.time("disk", || write_disk(plan, staging, &uki, image, &verity))?;
+    let disk = write_disks(plan, staging, &uki, image, &verity, &mut clock)?;
+    let google = disk.google_table()?;
     for (name, bytes) in [
         ("cmdline", cmdline.as_bytes()),
         ("initrd", &initrd),
@@ -95,10 +92,11 @@ pub(super) fn run(
         golden: plan.gpu.as_ref().map(|(golden, _)| &golden.values),
         model: &plan.recipe.guest.model,
         firmware: firmware.as_ref(),
+        google_disk: &google,
     };
     clock.time("measure", || write_measurements(plan, staging, &measured))?;
     clock.time("describe", || write_descriptions(plan, staging, &built))?;
-    write_manifest(plan, staging, &built, &programs, &layout, &verity)?;
+    write_manifest(plan, staging, &built, &programs, &disk.layout, &verity)?;
     Ok(clock.finish())
 }
 
@@ -225,14 +223,11 @@ fn write_root(
     ctx: &StoreContext,
 ) -> Result<u64, CommandError> {
     let path = staging.path("root.erofs")?;
-    // The tool keeps a second copy of all contents while it works; afterwards `disk.raw` takes that room.
-    staging.require(
-        built
-            .report
-            .bytes
-            .saturating_mul(2)
-            .saturating_add(OTHER_OUTPUTS),
-    )?;
+    // The tool keeps a second copy of all contents while it works; afterwards `disk.raw` takes that room, and each
+    // other form of the disk as much again.
+    let copies = (plan.disk_formats().len() as u64).saturating_add(1);
+    let bytes = built.report.bytes.saturating_mul(copies.max(2));
+    staging.require(bytes.saturating_add(OTHER_OUTPUTS))?;
     let packages: Vec<_> = plan.lock.with_role(Role::Erofs).collect();
     let tool = Tool::open(&ctx.store, &packages)?;
     let parameters = Parameters {
@@ -274,34 +269,20 @@ fn verity_beside_initrd(
     Ok((verity, initrd?))
 }
 
-fn write_disk(
+/// Writes the disk in every form.
+fn write_disks(
     plan: &Plan,
     staging: &mut Staging<'_>,
     uki: &[u8],
     root: u64,
     verity: &HashTree,
-) -> Result<Layout, CommandError> {
-    let files = BTreeMap::from([(BOOT_PATH, uki)]);
-    let esp_size = plan.recipe.disk.esp_mib.saturating_mul(MIB);
-    let serial = Guid::derive(&plan.recipe.name, GuidRole::EspPartition).serial();
-    let esp = Volume::new(&files, esp_size, serial)?;
-    let layout = Layout::new(&plan.recipe.name, esp_size, root, verity.tree.len() as u64);
-    let path = staging.path("disk.raw")?;
-    let file = File::create_new(&path).map_err(|error| OutputError::new(&path, error))?;
-    let contents = Contents {
-        esp: &esp,
-        root: &staging.path("root.erofs")?,
-        verity: &verity.tree,
-    };
-    let sha256 = layout.write(&file, &contents)?;
-    staging.add(
-        "disk.raw",
-        Output {
-            sha256: Digest(sha256),
-            size: layout.size(),
-        },
-    );
-    Ok(layout)
+    clock: &mut Clock,
+) -> Result<Disk, CommandError> {
+    let disk = clock.time("disk", || {
+        disks::write_raw(plan, staging, uki, root, verity)
+    })?;
+    clock.time("disk forms", || disks::write_forms(plan, staging, &disk))?;
+    Ok(disk)
 }
 
 fn write_measurements(
