@@ -123,7 +123,7 @@ mod tests {
         for (at, entry) in files("vllm", "0.32.0", &path("site")).unwrap() {
             let to = scratch.path().join(at.absolute().trim_start_matches('/'));
             std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            std::fs::write(to, entry.content().unwrap().bytes()).unwrap();
+            std::fs::write(to, entry.content().unwrap().read().unwrap()).unwrap();
         }
         let script = "import importlib.metadata as m; d = m.distribution('vLLM'); print(d.version, len(d.files))";
         let output = std::process::Command::new("python3")
@@ -143,7 +143,7 @@ mod tests {
             ["INSTALLER", "METADATA", "RECORD"]
                 .map(|file| format!("/site/v_llm_x-0.32.0+cpu.dist-info/{file}"))
         );
-        let text = |at: usize| files[at].1.content().unwrap().bytes().to_vec();
+        let text = |at: usize| files[at].1.content().unwrap().read().unwrap().to_vec();
         assert_eq!(
             text(1),
             b"Metadata-Version: 2.1\nName: V_llm.x\nVersion: 0.32.0+cpu\n"
