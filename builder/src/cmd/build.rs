@@ -3,6 +3,7 @@
 //! Reads nothing but the recipe, its lock, the store and the guest's sources; the network is never used.
 
 mod committed;
+mod driver;
 mod hints;
 mod plan;
 mod report;

@@ -16,9 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use crate::tree::{Content, KernelFiles, Module, Tree, TreePath, show};
-use info::Info;
-pub(crate) use info::{InfoError, version};
+use crate::tree::{Content, Entry, KernelFiles, Module, Tree, TreePath, show};
+pub(crate) use info::{Info, InfoError, version};
 
 /// Why kernel or modules cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +59,18 @@ pub(crate) enum ModuleError {
     /// Modules need each other.
     #[error("modules need each other in a circle at `{0}`")]
     Circle(String),
+    /// A module is for another kernel: the kernel would refuse to load it.
+    #[error(
+        "module `{module}` is for kernel `{found}`, and the kernel's own modules are for `{wanted}` (`vermagic`)"
+    )]
+    OtherKernel {
+        /// The module.
+        module: String,
+        /// What it is for.
+        found: String,
+        /// What the kernel's own modules are for.
+        wanted: String,
+    },
     /// A module cannot be looked into.
     #[error("module `{name}` cannot be read")]
     Unreadable {
@@ -70,13 +81,16 @@ pub(crate) enum ModuleError {
     },
 }
 
-/// Picks the kernel image and `wanted` modules out of the unpacked kernel packages. Also returns
-/// what a person should know: modules that are built in, soft dependencies that do not exist.
+/// Picks the kernel image and `wanted` modules out of the unpacked kernel packages, and after them those of `others`, which
+/// no package has. Also returns what a person should know: modules that are built in, soft dependencies that do not exist.
 pub(crate) fn select(
-    tree: &Tree,
+    mut tree: Tree,
     wanted: &[String],
+    others: &[Module],
 ) -> Result<(KernelFiles, Vec<String>), ModuleError> {
-    let kernel = Kernel::find(tree)?;
+    let mut kernel = Kernel::find(&tree)?;
+    kernel.add(&mut tree, others)?;
+    let tree = &tree;
     let image = kernel.image(tree)?;
     let mut order = Order {
         kernel: &kernel,
@@ -85,7 +99,7 @@ pub(crate) fn select(
         modules: Vec::new(),
         notes: Vec::new(),
     };
-    for name in wanted {
+    for name in wanted.iter().chain(others.iter().map(|other| &other.name)) {
         let name = normalised(name);
         if kernel.files.contains_key(&name) {
             order.visit(&name)?;
@@ -171,6 +185,31 @@ impl Kernel {
         kernel.read_builtin(tree);
         kernel.read_depends(tree);
         Ok(kernel)
+    }
+
+    /// Puts modules where `depmod` prefers them, after a look at the kernel that they are for.
+    fn add(&mut self, tree: &mut Tree, others: &[Module]) -> Result<(), ModuleError> {
+        let Some(own) = self.files.keys().next().filter(|_| !others.is_empty()) else {
+            return Ok(());
+        };
+        let wanted = self.info(own, &self.elf(tree, own)?)?.vermagic;
+        for other in others {
+            let found = self.info(&other.name, other.content.bytes())?.vermagic;
+            if found != wanted {
+                return Err(ModuleError::OtherKernel {
+                    module: other.name.clone(),
+                    found: found.unwrap_or_default(),
+                    wanted: wanted.unwrap_or_default(),
+                });
+            }
+            let name = format!("updates/{}", other.file_name);
+            if let Ok(path) = self.directory.join(name.as_bytes()) {
+                let entry = Entry::file(0o644, other.content.clone(), other.origin.clone());
+                tree.insert(path.clone(), entry);
+                self.files.insert(other.name.clone(), path);
+            }
+        }
+        Ok(())
     }
 
     fn text(&self, tree: &Tree, name: &str) -> Option<String> {

@@ -53,7 +53,7 @@ fn kernel(files: &[(&str, Vec<u8>)]) -> Tree {
 
 fn names(tree: &Tree, wanted: &[&str]) -> Result<Vec<String>, ModuleError> {
     let wanted: Vec<String> = wanted.iter().map(|w| (*w).to_owned()).collect();
-    Ok(select(tree, &wanted)?
+    Ok(select(tree.clone(), &wanted, &[])?
         .0
         .modules
         .into_iter()
@@ -117,7 +117,7 @@ fn select_takes_modules_out_of_their_compression() {
             *body = zstd::encode_all(body.as_slice(), 3).unwrap();
         }
     }
-    let (kernel, _) = select(&kernel(&files), &["dm-mod".into()]).unwrap();
+    let (kernel, _) = select(kernel(&files), &["dm-mod".into()], &[]).unwrap();
     let [only] = kernel.modules.as_slice() else {
         panic!("one module, found {}", kernel.modules.len());
     };
@@ -128,7 +128,7 @@ fn select_takes_modules_out_of_their_compression() {
 #[test]
 fn select_accepts_what_is_built_in_and_notes_it() {
     let tree = kernel(&sample());
-    let (kernel, notes) = select(&tree, &["fixed".into(), "libcrc".into()]).unwrap();
+    let (kernel, notes) = select(tree.clone(), &["fixed".into(), "libcrc".into()], &[]).unwrap();
     assert_eq!(kernel.vmlinuz.bytes(), b"kernel");
     assert_eq!(
         notes,
@@ -185,10 +185,10 @@ fn select_knows_the_split_layout_and_refuses_two_kernels() {
     let mut files = sample();
     files[0].0 = "usr/lib/modules/6.1/vmlinuz";
     let tree = kernel(&files);
-    assert_eq!(select(&tree, &[]).unwrap().0.release, "6.1");
+    assert_eq!(select(tree.clone(), &[], &[]).unwrap().0.release, "6.1");
     files.remove(0);
     assert!(matches!(
-        select(&kernel(&files), &[]),
+        select(kernel(&files), &[], &[]),
         Err(ModuleError::NoImage { .. })
     ));
     let mut tree = tree;
@@ -196,9 +196,11 @@ fn select_knows_the_split_layout_and_refuses_two_kernels() {
         path("usr/lib/modules/7.0"),
         Entry::directory(0o755, Origin::Effect("test")),
     );
-    assert!(matches!(select(&tree, &[]), Err(ModuleError::Releases(r)) if r == ["6.1", "7.0"]));
+    assert!(
+        matches!(select(tree.clone(), &[], &[]), Err(ModuleError::Releases(r)) if r == ["6.1", "7.0"])
+    );
     assert!(matches!(
-        select(&Tree::new(), &[]),
+        select(Tree::new(), &[], &[]),
         Err(ModuleError::NoRelease)
     ));
     assert!(path(DIR).is_below(&path("usr/lib/modules")));

@@ -98,6 +98,7 @@ impl Case {
             directory,
             lock: &self.lock,
             store: &self.store,
+            modules: &[],
             cache: true,
         })
     }

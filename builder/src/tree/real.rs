@@ -72,6 +72,7 @@ impl Bench {
             directory: &self.directory,
             lock: &self.lock,
             store: &self.store,
+            modules: &[],
             cache: true,
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::driver;
 use super::plan::{Plan, measurements_name};
 use super::report::Times;
 use crate::cmd::{CommandError, StoreContext};
@@ -25,7 +26,7 @@ use crate::provenance::Provenance;
 use crate::recipe::ToolPackage;
 use crate::store::Digest;
 use crate::tool::Tool;
-use crate::tree::{Built, Source, TreePath};
+use crate::tree::{Built, Module, Source, TreePath};
 use crate::uki::{self, Sections};
 use crate::verity::HashTree;
 use crate::{gpu_driver, guest, initrd, sbom, standin};
@@ -48,7 +49,8 @@ pub(super) fn run(
         locked_file(plan, Role::Stub, Some(&plan.recipe.tools.stub), ctx)?.context("stub")?;
     // Firmware that would boot any kernel ends the build here, not after minutes of it.
     let firmware = locked_firmware(plan, ctx)?;
-    let (programs, built) = programs_beside_tree(plan, ctx, &mut clock)?;
+    let compiled = clock.time("modules", || driver::modules(plan, ctx))?;
+    let (programs, built) = programs_beside_tree(plan, ctx, &compiled, &mut clock)?;
     check_files(plan, &built)?;
     let image = clock.time("root", || write_root(plan, &built, staging, ctx))?;
     let golden = plan.gpu.as_ref().map(|(golden, _)| golden.values.to_json());
@@ -97,7 +99,9 @@ pub(super) fn run(
     };
     clock.time("measure", || write_measurements(plan, staging, &measured))?;
     clock.time("describe", || write_descriptions(plan, staging, &built))?;
-    write_manifest(plan, staging, &built, &programs, &layout, &verity)?;
+    write_manifest(
+        plan, staging, &built, &programs, &compiled, &layout, &verity,
+    )?;
     Ok(clock.finish())
 }
 
@@ -175,6 +179,7 @@ struct Programs {
 fn programs_beside_tree(
     plan: &Plan,
     ctx: &StoreContext,
+    modules: &[Module],
     clock: &mut Clock,
 ) -> Result<(Programs, Built), CommandError> {
     let options = Options {
@@ -199,6 +204,7 @@ fn programs_beside_tree(
         directory: &plan.directory,
         lock: &plan.lock,
         store: &ctx.store,
+        modules,
         cache: plan.cache,
     };
     let unpack = || Built::from_lock(source);
@@ -340,6 +346,7 @@ fn write_manifest(
     staging: &mut Staging<'_>,
     built: &Built,
     programs: &Programs,
+    modules: &[Module],
     layout: &Layout,
     verity: &HashTree,
 ) -> Result<(), CommandError> {
@@ -354,6 +361,7 @@ fn write_manifest(
         epoch: plan.lock.epoch,
         gpu: gpu.map(|((golden, inputs), helper)| GpuEntry {
             helper: program(inputs, helper),
+            modules: modules.iter().map(Into::into).collect(),
             rims: &golden.rims,
         }),
         guest_binary: program(&plan.guest_inputs, &programs.init),
