@@ -158,6 +158,42 @@ fn select_names_near_modules_of_a_missing_one() {
     );
 }
 
+/// A module that no package has.
+fn other(name: &str, info: &str) -> Module {
+    Module {
+        name: normalised(name),
+        file_name: format!("{name}.ko"),
+        content: Content::new(module(info)),
+        origin: Origin::Effect("compiled"),
+    }
+}
+
+#[test]
+fn select_adds_modules_that_no_package_has_after_what_they_need() {
+    let mut files = sample();
+    files[1].1 = module("vermagic=6.1 SMP \ndepends=\n");
+    files[2].1 = module("vermagic=6.1 SMP \ndepends=dm-mod\n");
+    let tree = kernel(&files);
+    // Both of the soft dependencies, in the form that NVIDIA writes.
+    let core = other(
+        "nv",
+        "vermagic=6.1 SMP \nsoftdep=pre: crypto-sum,dm-mod\ndepends=\n",
+    );
+    let memory = other("nv-uvm", "vermagic=6.1 SMP \ndepends=nv\n");
+    let wanted = ["dm-bufio".to_owned()];
+    let (found, notes) = select(tree.clone(), &wanted, &[core, memory]).unwrap();
+    let names: Vec<&str> = found.modules.iter().map(|m| m.name.as_str()).collect();
+    assert_eq!(names, ["dm_mod", "dm_bufio", "sum", "nv", "nv_uvm"]);
+    assert_eq!(found.modules[4].file_name, "nv-uvm.ko");
+    assert_eq!(found.modules[4].origin, Origin::Effect("compiled"));
+    assert!(notes.is_empty(), "{notes:?}");
+    let foreign = other("nv", "vermagic=6.1.1 SMP \ndepends=\n");
+    assert_eq!(
+        select(tree, &wanted, &[foreign]).unwrap_err().to_string(),
+        "module `nv` is for kernel `6.1.1 SMP `, and the kernel's own modules are for `6.1 SMP ` (`vermagic`)"
+    );
+}
+
 #[test]
 fn select_prefers_modules_dep_and_refuses_circles() {
     let mut files = sample();

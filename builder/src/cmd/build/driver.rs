@@ -71,3 +71,38 @@ pub(super) fn modules(plan: &Plan, ctx: &StoreContext) -> Result<Vec<Module>, Co
     };
     Ok(driver.modules(options)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A recipe of the demo with a GPU, and a lock with this source and this wheel.
+    fn check_with(source: &str, wheel: (&str, &str)) -> Result<(), CommandError> {
+        let demo = include_str!("../../../../recipes/demo/recipe.toml");
+        let gpu = "[gpu]\ndriver = \"550.163.01\"\nrims-checked-at = \"2025-03-01T00:00:00Z\"\nrim = []\n";
+        let recipe: Recipe = toml::from_str(&format!("{demo}\n{gpu}")).unwrap();
+        let zero = "0".repeat(64);
+        let lock = format!(
+            "schema-version = 1\nrecipe = \"demo\"\nrecipe-sha256 = \"{zero}\"\nepoch = 1\ncompression = {{ zstd = \"1\", level = 1 }}\n\
+             [[package]]\nname = \"nvidia-open-kernel-source\"\nversion = \"{source}\"\narchitecture = \"amd64\"\nsuite = \"trixie\"\n\
+             path = \"pool/x.deb\"\nsize = 1\nsha256 = \"{zero}\"\nroles = [\"module-source\"]\n\
+             [[wheel]]\nname = \"{}\"\nversion = \"{}\"\nfile = \"x.whl\"\nsize = 1\nsha256 = \"{zero}\"\n",
+            wheel.0, wheel.1
+        );
+        check(&recipe, &toml::from_str::<Lock>(&lock).unwrap())
+    }
+
+    #[test]
+    fn check_refuses_sources_of_another_driver_and_a_newer_cuda() {
+        let twelve = ("nvidia-cuda-runtime-cu12", "12.8.90");
+        assert!(check_with("550.163.01-4~bpo13+1", twelve).is_ok());
+        let said = |source, wheel| format!("{:?}", check_with(source, wheel).unwrap_err());
+        let other = said("550.144.03-2", twelve);
+        assert!(
+            other.contains("`gpu.driver` is 550.163.01, and the locked `nvidia-open-kernel-source` is of driver 550.144.03"),
+            "{other}"
+        );
+        let newer = said("550.163.01-2", ("nvidia-cuda-runtime", "13.0.96"));
+        assert!(newer.contains("driver 550.163.01 has CUDA 12.4"), "{newer}");
+    }
+}
