@@ -43,14 +43,13 @@ const KIND: &str = "kernel-module";
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 /// Modules to compile.
-#[derive(Debug, Clone)]
 pub(crate) struct Build<'a> {
     /// Release of the kernel, as in `linux-headers-RELEASE`.
     pub(crate) release: &'a str,
     /// Compiler, headers and all the others.
     pub(crate) tools: Vec<&'a LockedPackage>,
     /// The sources.
-    pub(crate) source: Source,
+    pub(crate) source: Source<'a>,
     /// Changes to the sources, in order.
     pub(crate) patches: Vec<Vec<u8>>,
     /// Modules, with `-` and without an ending.
@@ -58,10 +57,11 @@ pub(crate) struct Build<'a> {
 }
 
 /// An archive of sources.
-#[derive(Debug, Clone)]
-pub(crate) struct Source {
-    /// The archive, `.tar.xz`.
-    pub(crate) archive: Vec<u8>,
+pub(crate) struct Source<'a> {
+    /// Digest of what the archive comes from.
+    pub(crate) sha256: Digest,
+    /// Gives the archive, `.tar.xz`: asked only where something is compiled.
+    pub(crate) archive: Box<dyn Fn() -> Result<Vec<u8>, KernelBuildError> + 'a>,
     /// The folder in it whose makefile has the target `modules`.
     pub(crate) folder: &'static str,
 }
@@ -172,7 +172,7 @@ impl Build<'_> {
         let mut hash = Sha256::new();
         hash.update(format!("{RULES}\0{SCRIPT}\0{}\0", self.release));
         hash.update(tool::key(&self.tools).0);
-        hash.update(Sha256::digest(&self.source.archive));
+        hash.update(self.source.sha256.0);
         hash.update(format!(
             "{}\0{}\0",
             self.source.folder,
@@ -246,7 +246,7 @@ impl Build<'_> {
     /// Puts everything into the work folder that is not in the packages.
     fn lay_out(&self, work: &Path) -> Result<(), KernelBuildError> {
         write(&work.join("build.sh"), SCRIPT.as_bytes())?;
-        write(&work.join("source.tar.xz"), &self.source.archive)?;
+        write(&work.join("source.tar.xz"), &(self.source.archive)()?)?;
         let folder = work.join("patches");
         fs::create_dir(&folder).map_err(|e| io(&folder, e))?;
         for (number, patch) in self.patches.iter().enumerate() {

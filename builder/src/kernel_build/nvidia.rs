@@ -40,7 +40,8 @@ impl Driver<'_> {
             release: self.release,
             tools: self.tools.to_vec(),
             source: Source {
-                archive: self.archive(options)?,
+                sha256: self.source.sha256,
+                archive: Box::new(move || self.archive(options)),
                 folder: FOLDER,
             },
             patches: self.patches.to_vec(),

@@ -46,11 +46,13 @@ fn hello<'a>(
     files: &[(&str, &str)],
     patches: &[&str],
 ) -> Build<'a> {
+    let archive = archive(files);
     Build {
         release: bench.lock.kernel_release().unwrap(),
         tools: bench.tools(),
         source: Source {
-            archive: archive(files),
+            sha256: Digest::of(&archive),
+            archive: Box::new(move || Ok(archive.clone())),
             folder: "hello",
         },
         patches: patches
