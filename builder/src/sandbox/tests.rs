@@ -190,6 +190,31 @@ fn failure_says_how_and_what_was_said_last() {
 }
 
 #[test]
+fn a_machine_without_namespaces_is_told_apart_from_a_program_that_fails() {
+    let Some(bench) = Bench::get() else { return };
+    let work = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::open(&bench.store, &bench.tools()).unwrap();
+    let job = Job {
+        words: &["true"],
+        work: work.path(),
+        epoch: 0,
+        limit: SOON,
+    };
+    let inner = sandbox.command(&job).unwrap();
+    // In a namespace that allows no further one.
+    let mut command = Command::new("unshare");
+    let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    command.args(["--user", "--map-root-user", "sh", "-c", forbid, "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let error = run::run(command, &job, &|_| ()).unwrap_err();
+    let SandboxError::Namespaces { said, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(said.contains("max_*_namespaces exceeded"), "{said}");
+    assert!(error.hint().is_some());
+}
+
+#[test]
 fn the_setting_that_forbids_namespaces_is_named() {
     let setting = |name: &'static str, value: &'static str| {
         forbidding(move |path| (path == Path::new(name)).then(|| value.to_owned()))
