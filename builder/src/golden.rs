@@ -315,6 +315,7 @@ mod tests {
             sha256: sha256.parse().unwrap(),
         };
         Gpu {
+            modules: None,
             driver: "550.144.03".to_owned(),
             rims_checked_at: "2025-03-01T00:00:00Z".to_owned(),
             rims: RIMS.map(file).into(),

@@ -112,7 +112,14 @@ pub(crate) enum Role {
     Erofs,
     /// Firmware that is measured.
     Firmware,
+    /// Compiler, headers and all else that kernel modules are compiled with, run in the sandbox.
+    ModuleTools,
+    /// Sources of kernel modules.
+    ModuleSource,
 }
+
+/// Prefixes of packages that carry a kernel image or its modules; what follows is the kernel's release.
+pub(crate) const KERNEL_PACKAGES: [&str; 3] = ["linux-image-", "linux-modules-", "linux-binary-"];
 
 /// One Python wheel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -314,10 +321,22 @@ impl Lock {
             .collect()
     }
 
+    /// Release of the locked kernel.
+    pub(crate) fn kernel_release(&self) -> Option<&str> {
+        kernel_release(self.with_role(Role::Kernel).map(|p| p.name.as_str()))
+    }
+
     /// The packages with a role, in the lock's order.
     pub(crate) fn with_role(&self, role: Role) -> impl Iterator<Item = &LockedPackage> {
         self.packages
             .iter()
             .filter(move |package| package.roles.contains(&role))
     }
+}
+
+/// The release in the name of a kernel package.
+pub(crate) fn kernel_release<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let release = |name: &'a str| KERNEL_PACKAGES.iter().find_map(|p| name.strip_prefix(p));
+    let mut releases = names.filter_map(release);
+    releases.find(|release| release.starts_with(|c: char| c.is_ascii_digit()))
 }

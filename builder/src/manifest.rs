@@ -11,6 +11,7 @@ use crate::guest_binary::Inputs;
 use crate::lock::Lock;
 use crate::output::Outputs;
 use crate::store::Digest;
+use crate::tree::Module;
 
 /// Version of the schema.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
@@ -56,8 +57,20 @@ pub(crate) struct Manifest<'a> {
 pub(crate) struct GpuEntry<'a> {
     /// `cloister-gpu-helper` of the initrd.
     pub(crate) helper: GuestBinaryEntry<'a>,
+    /// Modules that were compiled, in the recipe's order; absent where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) modules: Vec<ModuleEntry>,
     /// The manifests behind the golden values.
     pub(crate) rims: &'a [RimEntry],
+}
+
+/// One compiled kernel module.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ModuleEntry {
+    name: String,
+    sha256: Digest,
+    size: u64,
 }
 
 /// `init` of the initrd.
@@ -93,6 +106,16 @@ pub(crate) struct VerityEntry {
     pub(crate) hash_blocks: u64,
     /// Root digest.
     pub(crate) root: Digest,
+}
+
+impl From<&Module> for ModuleEntry {
+    fn from(module: &Module) -> Self {
+        Self {
+            name: module.name.clone(),
+            sha256: module.content.sha256(),
+            size: module.content.len(),
+        }
+    }
 }
 
 impl From<&gpt::Partition> for PartitionEntry {

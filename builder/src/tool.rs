@@ -150,6 +150,11 @@ impl Tool {
         Ok(tool)
     }
 
+    /// Where `path` of the packages is on this machine.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.directory.join(path)
+    }
+
     /// A command that starts `program` (a path such as `usr/bin/mkfs.erofs`) with an empty
     /// environment. The caller sets arguments, working directory and streams.
     pub(crate) fn command(&self, program: &str) -> Result<Command, ToolError> {

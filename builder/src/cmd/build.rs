@@ -4,6 +4,7 @@
 
 mod committed;
 mod disks;
+mod driver;
 mod hints;
 mod plan;
 mod report;

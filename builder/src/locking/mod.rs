@@ -5,6 +5,7 @@
 mod fit;
 mod import;
 mod left_out;
+mod module_tools;
 mod suite;
 mod wheels;
 
@@ -17,9 +18,9 @@ use crate::cmd::Hinted;
 use crate::debian::{Index, IndexError, Package, ReleaseError, ResolveError, resolve};
 use crate::digest::Digest;
 use crate::fetch::{FetchError, Fetcher};
-use crate::lock::{Compression, Lock, LockedPackage, LockedRelease, Role};
+use crate::lock::{Compression, KERNEL_PACKAGES, Lock, LockedPackage, LockedRelease, Role};
 use crate::progress::Progress;
-use crate::recipe::{Python, Recipe};
+use crate::recipe::{DriverSource, Python, Recipe};
 use crate::source::{HttpError, Settings, SettingsError, SimpleError, normalised};
 use crate::wheel::AliasError;
 
@@ -31,9 +32,6 @@ pub(crate) use wheels::locate;
 
 /// Compression level of the initrd.
 const LEVEL: i32 = 9;
-
-/// Prefixes of packages that carry a kernel image or its modules.
-const KERNEL_PACKAGES: [&str; 3] = ["linux-image-", "linux-modules-", "linux-binary-"];
 
 /// Why a recipe cannot be locked.
 #[derive(Debug, Error)]
@@ -102,6 +100,35 @@ pub(crate) enum LockError {
         /// What is wrong.
         #[source]
         source: ResolveError,
+    },
+    /// The archive has the kernel, and not what modules for it are compiled with.
+    #[error("suite `{suite}` has no `linux-headers-{release}` {version}, which is the kernel's")]
+    NoHeaders {
+        /// The suite.
+        suite: String,
+        /// The kernel's release.
+        release: String,
+        /// The kernel's version.
+        version: String,
+    },
+    /// NVIDIA's own archive cannot be had.
+    #[error("NVIDIA's archive `{url}` (SHA-256 {sha256}) is not in the store")]
+    NoDriverArchive {
+        /// Where the recipe says it is.
+        url: String,
+        /// Its digest.
+        sha256: Digest,
+        /// Why it could not be fetched.
+        #[source]
+        source: Box<FetchError>,
+    },
+    /// NVIDIA's own archive is there, and cannot be used.
+    #[error(
+        "NVIDIA's archive `{url}` is in the store, but sources of modules cannot be taken out of it yet"
+    )]
+    DriverArchive {
+        /// Where the recipe says it is.
+        url: String,
     },
     /// Python's version is needed to choose wheels.
     #[error(
@@ -172,6 +199,15 @@ impl Hinted for LockError {
             Self::Release(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Resolve { source, .. } => source.hint(),
+            Self::NoHeaders { .. } => Some(
+                "the archive is between two kernels: lock again when it has both, or name another `kernel.package`".to_owned(),
+            ),
+            Self::NoDriverArchive { .. } => Some(
+                "this one input has to be there: fetch it on a machine that reaches it, and serve the file under an address of your own in `gpu.modules.source`; the digest stays".to_owned(),
+            ),
+            Self::DriverArchive { .. } => Some(
+                "use Debian's source, `source = { suite = \"trixie\", package = \"nvidia-open-kernel-source\" }`".to_owned(),
+            ),
             Self::NoPython => Some(
                 "set `python.interpreter` to a command with a version, for example `python3.13`"
                     .to_owned(),
@@ -257,7 +293,13 @@ pub(crate) fn recipe_digest(
         &recipe.tools,
         &recipe.inputs,
     );
-    Ok(Digest::of(&serde_json::to_vec(&parts)?))
+    let modules = recipe.gpu.as_ref().and_then(|gpu| gpu.modules.as_ref());
+    let text = match modules {
+        // So that locks of recipes without modules to compile stay as they are.
+        None => serde_json::to_vec(&parts)?,
+        Some(modules) => serde_json::to_vec(&(parts, &modules.source))?,
+    };
+    Ok(Digest::of(&text))
 }
 
 /// What decides the wheels of a lock.
@@ -284,6 +326,7 @@ impl Locking<'_> {
         let mut packages = Packages::default();
         let left_out = self.root(recipe, &suites, &mut packages)?;
         self.kernel_and_tools(recipe, &suites, &mut packages)?;
+        self.module_tools(recipe, &suites, &mut packages)?;
         let packages = packages.sorted();
         let wheels = self.wheels(recipe, imported.as_ref(), &packages)?;
         let epoch = suites
@@ -323,8 +366,13 @@ impl Locking<'_> {
         keys: &[(String, Vec<u8>)],
     ) -> Result<BTreeMap<String, Suite>, LockError> {
         let tools = &recipe.tools;
+        let modules = recipe.gpu.as_ref().and_then(|gpu| gpu.modules.as_ref());
         let mut names = vec![&recipe.base.suite, &tools.erofs.suite, &tools.stub.suite];
         names.extend(tools.firmware.as_ref().map(|firmware| &firmware.suite));
+        names.extend(modules.and_then(|modules| match &modules.source {
+            DriverSource::Package { suite, .. } => Some(suite),
+            DriverSource::Archive { .. } => None,
+        }));
         let mut suites = BTreeMap::new();
         for name in names {
             if !suites.contains_key(name) {
@@ -436,6 +484,10 @@ impl Packages {
         entry.roles.push(role);
         entry.roles.sort_unstable();
         entry.roles.dedup();
+    }
+
+    fn with_role(&self, role: Role) -> impl Iterator<Item = &LockedPackage> {
+        self.0.values().filter(move |p| p.roles.contains(&role))
     }
 
     fn sorted(self) -> Vec<LockedPackage> {

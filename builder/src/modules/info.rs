@@ -12,7 +12,7 @@ use crate::tree::Content;
 
 /// Fields that decide load order. All names are normalised but the aliases.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Info {
+pub(crate) struct Info {
     /// Needed modules.
     pub(super) depends: Vec<String>,
     /// Soft dependencies to load before.
@@ -22,7 +22,9 @@ pub(super) struct Info {
     /// Aliases as written.
     pub(super) aliases: Vec<String>,
     /// Its version, where it names one.
-    pub(super) version: Option<String>,
+    pub(crate) version: Option<String>,
+    /// Release and settings of the kernel that it is for.
+    pub(crate) vermagic: Option<String>,
 }
 
 /// Why a module cannot be looked into.
@@ -70,7 +72,7 @@ pub(crate) fn version(file: &[u8], content: &Content) -> Result<Option<String>, 
 
 impl Info {
     /// Looks into a module's ELF file.
-    pub(super) fn read(elf: &[u8]) -> Result<Info, InfoError> {
+    pub(crate) fn read(elf: &[u8]) -> Result<Info, InfoError> {
         Ok(Info::parse(section(elf)?))
     }
 
@@ -85,6 +87,7 @@ impl Info {
                 }
                 Some(("softdep", text)) => info.soft(text),
                 Some(("version", version)) => info.version = Some(version.to_owned()),
+                Some(("vermagic", vermagic)) => info.vermagic = Some(vermagic.to_owned()),
                 Some(("alias", alias)) => info.aliases.push(alias.to_owned()),
                 _ => {}
             }
@@ -92,10 +95,10 @@ impl Info {
         info
     }
 
-    /// `pre: a b post: c`
+    /// `pre: a b post: c`; NVIDIA puts commas between the names, which modprobe takes for parts of one.
     fn soft(&mut self, text: &str) {
         let mut list = None;
-        for word in text.split_whitespace() {
+        for word in text.split([' ', ',']).filter(|word| !word.is_empty()) {
             match (word, &mut list) {
                 ("pre:", list) => *list = Some(true),
                 ("post:", list) => *list = Some(false),
@@ -125,11 +128,12 @@ mod tests {
 
     #[test]
     fn parse_reads_dependencies_and_aliases() {
-        let info = Info::parse(b"alias=fs-erofs\0depends=dm-mod,x\0softdep=pre: crc32c a-b post: z\0name=q\0depends=\0");
+        let info = Info::parse(b"alias=fs-erofs\0depends=dm-mod,x\0softdep=pre: crc32c,a-b post: z\0vermagic=6.1 SMP \0name=q\0depends=\0");
         assert_eq!(info.depends, ["dm_mod", "x"]);
         assert_eq!(info.before, ["crc32c", "a_b"]);
         assert_eq!(info.after, ["z"]);
         assert_eq!(info.aliases, ["fs-erofs"]);
+        assert_eq!(info.vermagic.as_deref(), Some("6.1 SMP "));
     }
 
     #[test]

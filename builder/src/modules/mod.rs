@@ -12,13 +12,13 @@
 mod info;
 mod near;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
 use crate::tree::{Content, Entry, KernelFiles, Module, Tree, TreePath, show};
-use info::Info;
-pub(crate) use info::{InfoError, version};
+pub(crate) use info::{Info, InfoError, version};
 
 /// Why kernel or modules cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,18 @@ pub(crate) enum ModuleError {
     /// Modules need each other.
     #[error("modules need each other in a circle at `{0}`")]
     Circle(String),
+    /// A module is for another kernel: the kernel would refuse to load it.
+    #[error(
+        "module `{module}` is for kernel `{found}`, and the kernel's own modules are for `{wanted}` (`vermagic`)"
+    )]
+    OtherKernel {
+        /// The module.
+        module: String,
+        /// What it is for.
+        found: String,
+        /// What the kernel's own modules are for.
+        wanted: String,
+    },
     /// A module cannot be looked into.
     #[error("module `{name}` cannot be read")]
     Unreadable {
@@ -70,13 +82,16 @@ pub(crate) enum ModuleError {
     },
 }
 
-/// Picks the kernel image and `wanted` modules out of the unpacked kernel packages. Also returns
-/// what a person should know: modules that are built in, soft dependencies that do not exist.
+/// Picks the kernel image and `wanted` modules out of the unpacked kernel packages, and after them those of `others`, which
+/// no package has. Also returns what a person should know: modules that are built in, soft dependencies that do not exist.
 pub(crate) fn select(
-    tree: &Tree,
+    mut tree: Tree,
     wanted: &[String],
+    others: &[Module],
 ) -> Result<(KernelFiles, Vec<String>), ModuleError> {
-    let kernel = Kernel::find(tree)?;
+    let mut kernel = Kernel::find(&tree)?;
+    kernel.add(&mut tree, others)?;
+    let tree = &tree;
     let image = kernel.image(tree)?;
     let mut order = Order {
         kernel: &kernel,
@@ -86,7 +101,7 @@ pub(crate) fn select(
         notes: Vec::new(),
     };
     let mut built_in = Vec::new();
-    for name in wanted {
+    for name in wanted.iter().chain(others.iter().map(|other| &other.name)) {
         let name = normalised(name);
         if kernel.files.contains_key(&name) {
             order.visit(&name)?;
@@ -138,6 +153,14 @@ struct Kernel {
     depends: Option<BTreeMap<String, Vec<String>>>,
 }
 
+/// The bytes of the file called `name`.
+fn read<'a>(content: &'a Content, name: &str) -> Result<Cow<'a, [u8]>, ModuleError> {
+    content.read().map_err(|source| ModuleError::Unreadable {
+        name: name.to_owned(),
+        source: InfoError::Read(source),
+    })
+}
+
 impl Kernel {
     fn find(tree: &Tree) -> Result<Kernel, ModuleError> {
         let Ok(all) = TreePath::new(b"usr/lib/modules") else {
@@ -176,6 +199,33 @@ impl Kernel {
         Ok(kernel)
     }
 
+    /// Puts modules where `depmod` prefers them, after a look at the kernel that they are for.
+    fn add(&mut self, tree: &mut Tree, others: &[Module]) -> Result<(), ModuleError> {
+        let Some(own) = self.files.keys().next().filter(|_| !others.is_empty()) else {
+            return Ok(());
+        };
+        let wanted = self.info(own, &self.elf(tree, own)?)?.vermagic;
+        for other in others {
+            let found = self
+                .info(&other.name, &read(&other.content, &other.name)?)?
+                .vermagic;
+            if found != wanted {
+                return Err(ModuleError::OtherKernel {
+                    module: other.name.clone(),
+                    found: found.unwrap_or_default(),
+                    wanted: wanted.unwrap_or_default(),
+                });
+            }
+            let name = format!("updates/{}", other.file_name);
+            if let Ok(path) = self.directory.join(name.as_bytes()) {
+                let entry = Entry::file(0o644, other.content.clone(), other.origin.clone());
+                tree.insert(path.clone(), entry);
+                self.files.insert(other.name.clone(), path);
+            }
+        }
+        Ok(())
+    }
+
     /// A list of the module directory, if it is there.
     fn text(&self, tree: &Tree, name: &str) -> Result<Option<String>, ModuleError> {
         let path = self.directory.join(name.as_bytes()).ok();
@@ -183,10 +233,7 @@ impl Kernel {
         let Some(content) = entry.and_then(Entry::content) else {
             return Ok(None);
         };
-        let bytes = content.read().map_err(|source| ModuleError::Unreadable {
-            name: name.to_owned(),
-            source: InfoError::Read(source),
-        })?;
+        let bytes = read(content, name)?;
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
@@ -253,9 +300,7 @@ impl Kernel {
             .and_then(|e| e.content())
             .ok_or(InfoError::NoFile)
             .map_err(unreadable)?;
-        let bytes = content
-            .read()
-            .map_err(|source| unreadable(InfoError::Read(source)))?;
+        let bytes = read(content, name)?;
         info::plain(path.file_name(), &bytes).map_err(unreadable)
     }
 

@@ -53,7 +53,7 @@ fn kernel(files: &[(&str, Vec<u8>)]) -> Tree {
 
 fn names(tree: &Tree, wanted: &[&str]) -> Result<Vec<String>, ModuleError> {
     let wanted: Vec<String> = wanted.iter().map(|w| (*w).to_owned()).collect();
-    Ok(select(tree, &wanted)?
+    Ok(select(tree.clone(), &wanted, &[])?
         .0
         .modules
         .into_iter()
@@ -117,7 +117,7 @@ fn select_takes_modules_out_of_their_compression() {
             *body = zstd::encode_all(body.as_slice(), 3).unwrap();
         }
     }
-    let (kernel, _) = select(&kernel(&files), &["dm-mod".into()]).unwrap();
+    let (kernel, _) = select(kernel(&files), &["dm-mod".into()], &[]).unwrap();
     let [only] = kernel.modules.as_slice() else {
         panic!("one module, found {}", kernel.modules.len());
     };
@@ -128,7 +128,7 @@ fn select_takes_modules_out_of_their_compression() {
 #[test]
 fn select_accepts_what_is_built_in_and_notes_it() {
     let tree = kernel(&sample());
-    let (kernel, notes) = select(&tree, &["fixed".into(), "libcrc".into()]).unwrap();
+    let (kernel, notes) = select(tree.clone(), &["fixed".into(), "libcrc".into()], &[]).unwrap();
     assert_eq!(*kernel.vmlinuz.read().unwrap(), *b"kernel");
     assert_eq!(kernel.built_in, ["fixed"]);
     assert_eq!(
@@ -159,6 +159,42 @@ fn select_names_near_modules_of_a_missing_one() {
     );
 }
 
+/// A module that no package has.
+fn other(name: &str, info: &str) -> Module {
+    Module {
+        name: normalised(name),
+        file_name: format!("{name}.ko"),
+        content: Content::new(module(info)),
+        origin: Origin::Effect("compiled"),
+    }
+}
+
+#[test]
+fn select_adds_modules_that_no_package_has_after_what_they_need() {
+    let mut files = sample();
+    files[1].1 = module("vermagic=6.1 SMP \ndepends=\n");
+    files[2].1 = module("vermagic=6.1 SMP \ndepends=dm-mod\n");
+    let tree = kernel(&files);
+    // Both of the soft dependencies, in the form that NVIDIA writes.
+    let core = other(
+        "nv",
+        "vermagic=6.1 SMP \nsoftdep=pre: crypto-sum,dm-mod\ndepends=\n",
+    );
+    let memory = other("nv-uvm", "vermagic=6.1 SMP \ndepends=nv\n");
+    let wanted = ["dm-bufio".to_owned()];
+    let (found, notes) = select(tree.clone(), &wanted, &[core, memory]).unwrap();
+    let names: Vec<&str> = found.modules.iter().map(|m| m.name.as_str()).collect();
+    assert_eq!(names, ["dm_mod", "dm_bufio", "sum", "nv", "nv_uvm"]);
+    assert_eq!(found.modules[4].file_name, "nv-uvm.ko");
+    assert_eq!(found.modules[4].origin, Origin::Effect("compiled"));
+    assert!(notes.is_empty(), "{notes:?}");
+    let foreign = other("nv", "vermagic=6.1.1 SMP \ndepends=\n");
+    assert_eq!(
+        select(tree, &wanted, &[foreign]).unwrap_err().to_string(),
+        "module `nv` is for kernel `6.1.1 SMP `, and the kernel's own modules are for `6.1 SMP ` (`vermagic`)"
+    );
+}
+
 #[test]
 fn select_prefers_modules_dep_and_refuses_circles() {
     let mut files = sample();
@@ -186,10 +222,10 @@ fn select_knows_the_split_layout_and_refuses_two_kernels() {
     let mut files = sample();
     files[0].0 = "usr/lib/modules/6.1/vmlinuz";
     let tree = kernel(&files);
-    assert_eq!(select(&tree, &[]).unwrap().0.release, "6.1");
+    assert_eq!(select(tree.clone(), &[], &[]).unwrap().0.release, "6.1");
     files.remove(0);
     assert!(matches!(
-        select(&kernel(&files), &[]),
+        select(kernel(&files), &[], &[]),
         Err(ModuleError::NoImage { .. })
     ));
     let mut tree = tree;
@@ -197,9 +233,11 @@ fn select_knows_the_split_layout_and_refuses_two_kernels() {
         path("usr/lib/modules/7.0"),
         Entry::directory(0o755, Origin::Effect("test")),
     );
-    assert!(matches!(select(&tree, &[]), Err(ModuleError::Releases(r)) if r == ["6.1", "7.0"]));
+    assert!(
+        matches!(select(tree.clone(), &[], &[]), Err(ModuleError::Releases(r)) if r == ["6.1", "7.0"])
+    );
     assert!(matches!(
-        select(&Tree::new(), &[]),
+        select(Tree::new(), &[], &[]),
         Err(ModuleError::NoRelease)
     ));
     assert!(path(DIR).is_below(&path("usr/lib/modules")));

@@ -9,6 +9,7 @@ mod schema;
 mod values;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -282,6 +283,42 @@ pub(crate) struct Gpu {
     /// NVIDIA's manifests: one of the driver, one for each VBIOS that is allowed.
     #[serde(rename = "rim")]
     pub(crate) rims: Vec<RimFile>,
+    /// Modules of the driver that are compiled; they are loaded after those of `kernel.modules`.
+    #[serde(default)]
+    pub(crate) modules: Option<GpuModules>,
+}
+
+/// Modules of the driver that are compiled against the locked kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct GpuModules {
+    /// The sources.
+    pub(crate) source: DriverSource,
+    /// Modules, for example `nvidia-uvm`.
+    pub(crate) build: Vec<String>,
+    /// Changes to the sources: names of files in `patches/` below or beside the recipe's folder, applied in this order.
+    #[serde(default)]
+    pub(crate) patches: Vec<String>,
+}
+
+/// Where the sources of a driver's modules are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum DriverSource {
+    /// A package of a suite, which may differ from the base's.
+    Package {
+        /// Suite.
+        suite: String,
+        /// Package.
+        package: String,
+    },
+    /// NVIDIA's own archive.
+    Archive {
+        /// Where the bytes are.
+        url: String,
+        /// Their digest.
+        sha256: Digest,
+    },
 }
 
 /// A manifest beside the recipe.
@@ -352,6 +389,12 @@ impl Default for Disk {
     fn default() -> Self {
         Self { esp_mib: 64 }
     }
+}
+
+/// Where a patch of `gpu.modules` in the recipe in `directory` may be, in order: below the recipe, or beside it for several recipes.
+pub(crate) fn patch_places(name: &str, directory: &Path) -> [PathBuf; 2] {
+    let beside = directory.parent().unwrap_or(directory);
+    [directory, beside].map(|folder| folder.join("patches").join(name))
 }
 
 fn main_component() -> Vec<String> {

@@ -53,6 +53,41 @@ impl Mistakes {
                 self.source("gpu.rim.source", source, span, directory);
             }
         }
+        if let Some(modules) = described.and_then(|gpu| table(gpu, "modules")) {
+            self.gpu_modules(modules, directory);
+        }
+    }
+
+    /// The sources of a driver are one of two things, and patches are files.
+    fn gpu_modules(&mut self, modules: &DeTable<'_>, directory: &Path) {
+        if let Some(source) = get(modules, "source")
+            && let Some(keys) = source.get_ref().as_table()
+        {
+            let has = |names: [&str; 2]| names.map(|name| get(keys, name).is_some());
+            let one_of_two = matches!(
+                (has(["suite", "package"]), has(["url", "sha256"])),
+                ([true, true], [false, false]) | ([false, false], [true, true])
+            );
+            if !one_of_two {
+                let hint = "write `{ suite = \"...\", package = \"...\" }`, or `{ url = \"...\", sha256 = \"...\" }`";
+                let message = "`gpu.modules.source` is neither a package of a suite nor an archive";
+                self.add(source.span(), message, Some(hint.to_owned()));
+            }
+        }
+        let patches = get(modules, "patches").and_then(|patches| patches.get_ref().as_array());
+        let patches = patches.into_iter().flat_map(|patches| patches.iter());
+        for (patch, span) in patches.filter_map(text) {
+            let places = super::patch_places(patch, directory);
+            if super::values::host_path(patch).is_ok() && !places.iter().any(|path| path.is_file())
+            {
+                let [_, beside] = &places;
+                let message = format!(
+                    "`gpu.modules.patches`: there is neither `patches/{patch}` below the recipe nor `{}`",
+                    beside.display()
+                );
+                self.add(span, message, None);
+            }
+        }
     }
 
     fn users(&mut self, file: &DeTable<'_>) {
@@ -153,6 +188,7 @@ impl Mistakes {
             "base.exclude",
             "kernel.modules",
             "kernel.cmdline",
+            "gpu.modules.build",
         ] {
             let items = list(place);
             for (item, span) in repeated(items.iter().map(|(text, span)| (text.clone(), span))) {

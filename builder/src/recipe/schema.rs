@@ -189,6 +189,21 @@ const GPU: &[Key] = &[
     must("driver", Kind::Text(driver_version)),
     must("rims-checked-at", Kind::Text(instant)),
     must("rim", Kind::Tables(RIM)),
+    may("modules", Kind::Table(GPU_MODULES)),
+];
+
+const GPU_MODULES: &[Key] = &[
+    must("source", Kind::Table(DRIVER_SOURCE)),
+    must("build", Kind::List(&Kind::Text(module), 1)),
+    may("patches", Kind::List(&Kind::Text(host_path), 0)),
+];
+
+/// Which of them belong together is checked among relations.
+const DRIVER_SOURCE: &[Key] = &[
+    may("suite", Kind::Text(suite)),
+    may("package", Kind::Text(debian_name)),
+    may("url", Kind::Text(url)),
+    may("sha256", Kind::Text(digest)),
 ];
 
 const RIM: &[Key] = &[

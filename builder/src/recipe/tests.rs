@@ -355,6 +355,51 @@ fn gpu_and_canary_stand_or_fall_with_the_guests_gpu() {
 }
 
 #[test]
+fn modules_of_a_driver_have_one_source_and_patches_that_exist() {
+    let modules = |source: &str| {
+        format!(
+            "{}\n[gpu.modules]\nsource = {source}\nbuild = [\"nvidia\"]\n",
+            with_gpu()
+        )
+    };
+    let package = r#"{ suite = "sid", package = "nvidia-open-kernel-source" }"#;
+    let (recipe, _) = find("small", written(&modules(package)).path()).unwrap();
+    let found = recipe.gpu.unwrap().modules.unwrap();
+    assert_eq!(found.build, ["nvidia"]);
+    assert!(matches!(found.source, super::DriverSource::Package { suite, .. } if suite == "sid"));
+    let sha256 = "0".repeat(64);
+    let archive =
+        format!(r#"{{ url = "https://driver.example/nvidia.run", sha256 = "{sha256}" }}"#);
+    let (recipe, _) = find("small", written(&modules(&archive)).path()).unwrap();
+    let found = recipe.gpu.unwrap().modules.unwrap();
+    assert!(matches!(found.source, super::DriverSource::Archive { .. }));
+    for source in [
+        "{}",
+        r#"{ suite = "sid" }"#,
+        r#"{ url = "https://driver.example/nvidia.run" }"#,
+        &archive.replace(
+            '{',
+            r#"{ suite = "sid", package = "nvidia-open-kernel-source","#,
+        ),
+    ] {
+        let said = said(&modules(source));
+        assert!(
+            said.contains("is neither a package of a suite nor an archive"),
+            "{said}"
+        );
+    }
+    let patched = modules(package) + "patches = [\"a.patch\"]\n";
+    assert!(said(&patched).contains(
+        "there is neither `patches/a.patch` below the recipe nor `ROOT/recipes/patches/a.patch`"
+    ));
+    let root = written(&patched);
+    std::fs::create_dir(root.path().join("recipes/patches")).unwrap();
+    std::fs::write(root.path().join("recipes/patches/a.patch"), "").unwrap();
+    assert!(find("small", root.path()).is_ok());
+    assert!(said(&modules(package).replace("[\"nvidia\"]", "[]")).contains("gpu.modules.build"));
+}
+
+#[test]
 fn links_out_of_the_recipe_are_refused() {
     let root = written(GOOD);
     let link = root.path().join("recipes/small/files/run");

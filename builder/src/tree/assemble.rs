@@ -11,7 +11,7 @@ use super::recipe_files::{add, add_models, add_recipe_files};
 use super::report::Report;
 use super::select::Selection;
 use super::unpack::{Facts, UnpackError, layer};
-use super::{Content, KernelFiles, PathError, Tree, TreePath};
+use super::{Content, KernelFiles, Module, PathError, Tree, TreePath};
 use crate::cmd::Hinted;
 use crate::effects::{self, EffectError};
 use crate::lock::{Lock, LockedPackage, LockedWheel, Role};
@@ -159,6 +159,8 @@ pub(crate) struct Source<'a> {
     pub(crate) lock: &'a Lock,
     /// Where locked bytes are.
     pub(crate) store: &'a Store,
+    /// Modules that are no kernel package's; they are loaded after those of the recipe's `kernel.modules`.
+    pub(crate) modules: &'a [Module],
     /// Whether derived data of the store may be used; never changes a byte.
     pub(crate) cache: bool,
 }
@@ -176,9 +178,9 @@ impl Built {
         let parts = Parts::unpack(source, target.as_ref())?;
         let (mut tree, mut warnings) = overlay(parts.root)?;
         let (kernel_tree, _) = overlay(parts.kernel)?;
-        let (kernel, notes) = modules::select(&kernel_tree, &source.recipe.kernel.modules)?;
+        let wanted = &source.recipe.kernel.modules;
+        let (kernel, notes) = modules::select(kernel_tree, wanted, source.modules)?;
         warnings.extend(notes);
-        drop(kernel_tree);
         let (requirements, wheel_licences) =
             add_wheels(&mut tree, parts.wheels, source, target.as_ref())?;
         let alternatives: Vec<_> = parts

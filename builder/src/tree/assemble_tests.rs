@@ -120,6 +120,7 @@ impl Case {
             models: &[],
             lock: &self.lock,
             store: &self.store,
+            modules: &[],
             cache: true,
         })
     }

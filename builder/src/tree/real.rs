@@ -73,6 +73,7 @@ impl Bench {
             models: &[],
             lock: &self.lock,
             store: &self.store,
+            modules: &[],
             cache: true,
         }
     }

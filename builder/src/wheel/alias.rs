@@ -78,14 +78,15 @@ pub(crate) fn files(
         ("METADATA", metadata.into_bytes()),
     ] {
         let path = format!("{directory}/{file}");
+        let body = Content::new(body);
         record.set(path.clone(), &body);
         files.push((path, body));
     }
     let path = format!("{directory}/RECORD");
-    let body = record.encode(&path);
+    let body = Content::new(record.encode(&path));
     files.push((path, body));
-    let place = |(path, body): (String, Vec<u8>)| {
-        let entry = Entry::file(0o644, Content::new(body), Origin::Effect("python-alias"));
+    let place = |(path, body): (String, Content)| {
+        let entry = Entry::file(0o644, body, Origin::Effect("python-alias"));
         Ok((site.join(path.as_bytes())?, entry))
     };
     files.into_iter().map(place).collect()

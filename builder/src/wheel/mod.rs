@@ -17,6 +17,7 @@ mod version;
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::{Read, Seek};
 
 use crate::store::Digest;
 use crate::tree::{Content, Entry, Origin, PathError, TreePath};

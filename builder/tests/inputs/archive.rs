@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Packages: name, version, further fields.
-const PACKAGES: [(&str, &str, &str); 9] = [
+const PACKAGES: [(&str, &str, &str); 10] = [
     ("libc6", "2.41-1", ""),
     ("libc6", "2.40-9", ""),
     (
@@ -38,6 +38,7 @@ const PACKAGES: [(&str, &str, &str); 9] = [
         "6.12.1-1",
         "Depends: extra, kmod\n",
     ),
+    ("linux-headers-6.12.1-cloud-amd64", "6.12.0-1", ""),
     ("erofs-utils", "1.8-1", "Depends: libc6\n"),
     ("systemd-boot-efi", "257-1", "Depends: gone\n"),
 ];

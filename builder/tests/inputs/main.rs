@@ -7,6 +7,7 @@
 //! | [`server`] | serves files over HTTP, and misbehaves as told |
 //! | [`good`] | what must work: lock, fetch, export, import, two at once, resume, repair, collect |
 //! | [`bad`] | what must be refused, with which words |
+//! | [`driver`] | sources and headers that kernel modules are compiled from |
 //! | [`firmware`] | firmware that Debian ships, measured |
 //! | [`wheels`] | locks of Python packages that are imported |
 //! | [`real`] | the real archive, where it can be reached |
@@ -17,6 +18,8 @@ mod archive;
 mod bad;
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod driver;
 #[cfg(test)]
 mod firmware;
 #[cfg(test)]

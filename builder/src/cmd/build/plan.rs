@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use cloister_measure::reference::ReferenceValues;
 use sha2::{Digest as _, Sha256};
 
-use super::Args;
+use super::{Args, driver};
 use crate::cmd::{CommandError, StoreContext};
 use crate::golden::Golden;
 use crate::guest_binary::{self, Environment, GuestBinaryError, Inputs, Program};
@@ -43,6 +43,8 @@ pub(super) struct Plan {
     pub(super) guest_inputs: Inputs,
     /// What the GPU must measure, and the inputs of the helper that asks it.
     pub(super) gpu: Option<(Golden, Inputs)>,
+    /// Changes to the sources of the GPU's modules.
+    pub(super) patches: Vec<Vec<u8>>,
     /// Whether derived data of the store may be used.
     pub(super) cache: bool,
     /// Digest of everything that decides the outputs, this program included.
@@ -85,6 +87,8 @@ impl Plan {
                 Inputs::identify(&environment, &repository, Program::GpuHelper)?,
             )),
         };
+        let patches = driver::patches(&recipe, &directory)?;
+        driver::check(&recipe, &lock)?;
         let out = here.join(
             args.out
                 .clone()
@@ -102,6 +106,7 @@ impl Plan {
             environment,
             guest_inputs,
             gpu,
+            patches,
             cache: !args.no_cache,
             fingerprint: Digest([0; 32]),
         };
@@ -154,6 +159,9 @@ impl Plan {
         }
         hash.update(format!("{:?}\0{:?}\0", self.recipe, self.platforms));
         hash.update(format!("{:?}\0", self.models));
+        for patch in &self.patches {
+            hash.update(Sha256::digest(patch));
+        }
         for file in &self.recipe.files {
             let path = self.directory.join(&file.source);
             let bytes = std::fs::read(&path)

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::disks::{self, Disk};
+use super::driver;
 use super::plan::{Plan, measurements_name};
 use super::report::Times;
 use crate::cmd::{CommandError, StoreContext};
@@ -24,7 +25,7 @@ use crate::provenance::Provenance;
 use crate::recipe::ToolPackage;
 use crate::store::Digest;
 use crate::tool::Tool;
-use crate::tree::{Built, Source, TreePath};
+use crate::tree::{Built, Module, Source, TreePath};
 use crate::uki::{self, Sections};
 use crate::verity::HashTree;
 use crate::{gpu_driver, guest, initrd, model, sbom, standin};
@@ -44,7 +45,8 @@ pub(super) fn run(
         locked_file(plan, Role::Stub, Some(&plan.recipe.tools.stub), ctx)?.context("stub")?;
     // Firmware that would boot any kernel ends the build here, not after minutes of it.
     let firmware = locked_firmware(plan, ctx)?;
-    let (programs, built) = programs_beside_tree(plan, ctx, &mut clock)?;
+    let compiled = clock.time("modules", || driver::modules(plan, ctx))?;
+    let (programs, built) = programs_beside_tree(plan, ctx, &compiled, &mut clock)?;
     check_files(plan, &built)?;
     let image = clock.time("root", || write_root(plan, &built, staging, ctx))?;
     let golden = plan.gpu.as_ref().map(|(golden, _)| golden.values.to_json());
@@ -69,18 +71,8 @@ pub(super) fn run(
     let uki = uki::build(&stub, &sections)?;
     let disk = write_disks(plan, staging, &uki, image, &verity, &mut clock)?;
     let google = disk.google_table()?;
-    for (name, bytes) in [
-        ("cmdline", cmdline.as_bytes()),
-        ("initrd", &initrd),
-        ("kernel", linux),
-        ("uki.efi", &uki),
-    ] {
-        staging.write(name, bytes)?;
-    }
+    write_boot_files(staging, &sections, &uki, firmware.as_ref())?;
     staging.write("root.verity", &verity.tree)?;
-    if let Some(firmware) = &firmware {
-        staging.write("firmware/OVMF.amdsev.fd", &firmware.image)?;
-    }
     let measured = Measured {
         recipe: &plan.recipe.name,
         uki: &uki,
@@ -96,8 +88,37 @@ pub(super) fn run(
     };
     clock.time("measure", || write_measurements(plan, staging, &measured))?;
     clock.time("describe", || write_descriptions(plan, staging, &built))?;
-    write_manifest(plan, staging, &built, &programs, &disk.layout, &verity)?;
+    write_manifest(
+        plan,
+        staging,
+        &built,
+        &programs,
+        &compiled,
+        &disk.layout,
+        &verity,
+    )?;
     Ok(clock.finish())
+}
+
+/// Writes what firmware starts, whole and in parts.
+fn write_boot_files(
+    staging: &mut Staging<'_>,
+    parts: &Sections<'_>,
+    uki: &[u8],
+    firmware: Option<&Firmware>,
+) -> Result<(), CommandError> {
+    for (name, bytes) in [
+        ("cmdline", parts.cmdline),
+        ("initrd", parts.initrd),
+        ("kernel", parts.linux),
+        ("uki.efi", uki),
+    ] {
+        staging.write(name, bytes)?;
+    }
+    if let Some(firmware) = firmware {
+        staging.write("firmware/OVMF.amdsev.fd", &firmware.image)?;
+    }
+    Ok(())
 }
 
 /// Refuses to begin when a locked input is not in the store.
@@ -174,6 +195,7 @@ struct Programs {
 fn programs_beside_tree(
     plan: &Plan,
     ctx: &StoreContext,
+    modules: &[Module],
     clock: &mut Clock,
 ) -> Result<(Programs, Built), CommandError> {
     let options = Options {
@@ -199,6 +221,7 @@ fn programs_beside_tree(
         models: &plan.models,
         lock: &plan.lock,
         store: &ctx.store,
+        modules,
         cache: plan.cache,
     };
     let unpack = || Built::from_lock(source);
@@ -323,6 +346,7 @@ fn write_manifest(
     staging: &mut Staging<'_>,
     built: &Built,
     programs: &Programs,
+    modules: &[Module],
     layout: &Layout,
     verity: &HashTree,
 ) -> Result<(), CommandError> {
@@ -337,6 +361,7 @@ fn write_manifest(
         epoch: plan.lock.epoch,
         gpu: gpu.map(|((golden, inputs), helper)| GpuEntry {
             helper: program(inputs, helper),
+            modules: modules.iter().map(Into::into).collect(),
             rims: &golden.rims,
         }),
         guest_binary: program(&plan.guest_inputs, &programs.init),
