@@ -48,9 +48,12 @@ fn content(file: &str, requires: &str) -> (Vec<u8>, Vec<u8>) {
     };
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let name = format!("{}.dist-info/METADATA", stem.split("-py3").next().unwrap());
-    zip.start_file(name, SimpleFileOptions::default()).unwrap();
+    // Larger than what is read of a wheel's end, where `METADATA` is.
+    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    zip.start_file(file, stored).unwrap();
+    zip.write_all(&file.repeat(8000).into_bytes()).unwrap();
+    zip.start_file(name, stored).unwrap();
     zip.write_all(&metadata).unwrap();
-    zip.start_file(file, SimpleFileOptions::default()).unwrap();
     (zip.finish().unwrap().into_inner(), metadata)
 }
 
@@ -230,6 +233,35 @@ fn lock_says_what_exclusions_save_and_who_asks_for_them() {
     bench
         .online(&["lock", "small"])
         .refused(&["`METADATA` from", "wanted SHA-256"]);
+}
+
+#[test]
+fn requirements_are_read_from_the_end_of_a_wheel() {
+    let bench = bench(&good().concat(), "exclude = [\"big\"]\n");
+    for file in [APP, CP313] {
+        bench.server.remove(&format!("files/{file}.metadata"));
+    }
+    let ran = bench.online(&["lock", "small"]).ok();
+    assert!(ran.err.contains("required by app-cpu"), "{}", ran.err);
+    assert!(!ran.err.contains("is known only"), "{}", ran.err);
+    let starts = bench.server.requests(&format!("files/{APP}"));
+    let length = content(APP, PROJECTS[0].1[0].1).0.len();
+    assert_eq!(starts, [length - (128 << 10)], "not the whole wheel");
+    // Where nothing can be read, that is said.
+    bench
+        .server
+        .alter(&format!("files/{APP}"), |bytes| bytes.fill(0));
+    let ran = bench.online(&["lock", "small"]).ok();
+    assert!(
+        ran.err.contains("what 1 wheels require is known only"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.err.contains("no wheel is known to require it"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
