@@ -84,3 +84,54 @@ pub(super) fn google(file: &File) -> Option<Report> {
         .with("whole-gib", form.size.is_multiple_of(gcp_tar::UNIT));
     Some(Report::new("archive of a disk (gzip, tar)", fields))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+    use crate::disk;
+    use crate::guid::{Guid, Role};
+    use crate::inspect::inspect;
+    use crate::vhd;
+
+    fn shown(file: &File) -> String {
+        use std::io::Seek as _;
+        let mut file = file.try_clone().unwrap();
+        file.rewind().unwrap();
+        inspect(file).unwrap().unwrap().to_text()
+    }
+
+    #[test]
+    fn both_forms_are_said_field_by_field_and_damage_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (layout, raw, written) = disk::tests::write(dir.path());
+        let raw = File::open(raw).unwrap();
+        let vhd = tempfile::tempfile().unwrap();
+        let id = Guid::derive("demo", Role::Vhd);
+        vhd::write(&raw, &written, id, &vhd).unwrap();
+        let text = shown(&vhd);
+        for wanted in [
+            "fixed VHD\n",
+            "creator          win ",
+            "geometry         950 cylinders, 9 heads, 17 sectors",
+            "EFI/BOOT/BOOTX64.EFI",
+            "equal, in the last sectors",
+        ] {
+            assert!(text.contains(wanted), "no `{wanted}` in {text}");
+        }
+        vhd.write_all_at(b"x", written.size + 30).unwrap();
+        assert!(shown(&vhd).contains("checksum of the VHD footer is"));
+
+        let archive = tempfile::tempfile().unwrap();
+        let (_, length) = gcp_tar::write(&raw, &layout, &written, 7, &archive).unwrap();
+        let text = shown(&archive);
+        let wanted = "archive of a disk (gzip, tar)\n";
+        assert!(text.starts_with(wanted), "{text}");
+        for wanted in ["disk.raw", "0644", "1073741824"] {
+            assert!(text.contains(wanted), "no `{wanted}` in {text}");
+        }
+        archive.set_len(length - 9).unwrap();
+        assert!(shown(&archive).contains("damage"));
+    }
+}
