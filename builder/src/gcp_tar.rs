@@ -34,10 +34,13 @@ pub(crate) const MODE: u32 = 0o644;
 const PIECE: usize = 1 << 20;
 /// Pieces in memory at once: their number changes no byte.
 const BATCH: usize = 32;
-/// Level of the deflater: weights and shared libraries gain little by more, and this is several times as fast.
-const LEVEL: u32 = 1;
+/// Level of the deflater: weights and shared libraries gain little by more. Level 1 has fixed codes only, and makes longer what
+/// cannot be compressed.
+const LEVEL: u32 = 2;
 /// Gzip: magic, deflate, no flags, no time, fastest, unknown system.
 const GZIP: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
+/// What a flush ends with: the lengths of an empty stored block (RFC 1951, 3.2.4).
+const SYNC: [u8; 4] = [0, 0, 0xff, 0xff];
 const BLOCK: usize = 512;
 
 /// Why no archive could be written.
@@ -248,8 +251,9 @@ fn fill(places: &mut [GnuSparseHeader], extents: &mut std::slice::Iter<'_, Range
 /// One piece of a deflate stream that ends at a byte; the last one ends the stream.
 fn deflate(plain: &[u8], last: bool) -> Result<Vec<u8>, GcpTarError> {
     let mut compress = Compress::new(Compression::new(LEVEL), false);
-    // Stored blocks add 5 bytes for each 16 KiB or more; the flush adds 6.
-    let mut bytes = Vec::with_capacity(plain.len() + plain.len() / 1024 + 64);
+    // No encoding is longer than 9 bits for a byte; a flush adds a few bytes.
+    let room = plain.len() + plain.len() / 8 + 1024;
+    let mut bytes = Vec::with_capacity(room);
     let (flush, wanted) = if last {
         (FlushCompress::Finish, Status::StreamEnd)
     } else {
@@ -258,7 +262,9 @@ fn deflate(plain: &[u8], last: bool) -> Result<Vec<u8>, GcpTarError> {
     let status = compress
         .compress_vec(plain, &mut bytes, flush)
         .map_err(io::Error::from)?;
-    if status != wanted || compress.total_in() != plain.len() as u64 {
+    // A flush is complete only where room is left behind it.
+    let complete = bytes.len() < room && (last || bytes.ends_with(&SYNC));
+    if status != wanted || compress.total_in() != plain.len() as u64 || !complete {
         return Err(GcpTarError::Deflate {
             wanted: plain.len(),
             found: compress.total_in(),
