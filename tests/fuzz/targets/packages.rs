@@ -7,7 +7,8 @@
     reason = "only the readers of the included modules are called"
 )]
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
 
 use content::Content;
 use libfuzzer_sys::fuzz_target;
@@ -24,6 +25,8 @@ mod entry;
 mod marshal;
 #[path = "../../../builder/src/tree/path.rs"]
 mod path;
+#[path = "../../../builder/src/suggest.rs"]
+mod suggest;
 #[path = "../../../builder/src/wheel/mod.rs"]
 mod wheel;
 
@@ -32,11 +35,38 @@ mod store {
     pub(crate) use crate::digest::Digest;
 }
 
+/// The part of the builder's `cmd` that the included modules use.
+mod cmd {
+    pub(crate) trait Hinted: std::error::Error {
+        fn hint(&self) -> Option<String>;
+    }
+}
+
+/// The part of a recipe that the included modules use.
+mod recipe {
+    pub(crate) struct Alias {
+        pub(crate) name: String,
+        pub(crate) of: String,
+    }
+}
+
 /// The part of the builder's `tree` that the included modules use.
 mod tree {
-    pub(crate) use crate::content::Content;
+    pub(crate) use crate::content::{Content, Packed};
     pub(crate) use crate::entry::{Entry, MODE_MASK, Node, Origin};
     pub(crate) use crate::path::{PathError, TreePath, show};
+}
+
+/// A file without a name that holds `bytes`: large members stay in it and are read again.
+fn file(bytes: &[u8]) -> File {
+    let path = std::env::temp_dir().join(format!("cloister-fuzz-{}", std::process::id()));
+    let options = &mut File::options();
+    let options = options.read(true).write(true).create(true).truncate(true);
+    let mut file = options.open(&path).expect("a temporary file");
+    std::fs::remove_file(&path).expect("a name to take away");
+    file.write_all(bytes).expect("room for the input");
+    file.rewind().expect("a file that can be read again");
+    file
 }
 
 fuzz_target!(|input: &[u8]| {
@@ -73,13 +103,18 @@ fuzz_target!(|input: &[u8]| {
                 file: "demo-1.0-py3-none-any.whl",
                 sha256,
             };
-            if let Ok(installed) = wheel::install(Cursor::new(rest), locked, &target) {
+            if let Ok(installed) = wheel::install(file(rest), locked, &target) {
                 assert!(
                     installed
                         .files
                         .iter()
                         .all(|(path, _)| path.as_bytes().starts_with(b"usr/"))
                 );
+                for (_, entry) in &installed.files {
+                    let content = entry.content().expect("a wheel holds files alone");
+                    let bytes = content.read().expect("the same bytes as before");
+                    assert_eq!(digest::Digest::of(&bytes), content.sha256());
+                }
             }
         }
         2 => {
