@@ -1,6 +1,7 @@
 //! SHA-256 digests as names of bytes.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -20,6 +21,22 @@ impl Digest {
     /// Hashes `bytes`.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// Hashes what is left in `reader`, and counts it in bytes.
+    pub(crate) fn of_reader(reader: &mut impl Read) -> io::Result<(Self, u64)> {
+        let mut hash = sha2::Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        let mut length = 0_u64;
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok((Self(hash.finalize().into()), length)),
+                read => {
+                    hash.update(buffer.get(..read).unwrap_or_default());
+                    length += read as u64;
+                }
+            }
+        }
     }
 }
 

@@ -6,12 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use thiserror::Error;
 
@@ -133,7 +132,8 @@ impl OutputDirectory {
             return None;
         }
         let same = |(name, output): (&String, &Output)| {
-            let found = File::open(self.path.join(name)).and_then(|mut file| hash(&mut file));
+            let found =
+                File::open(self.path.join(name)).and_then(|mut file| Digest::of_reader(&mut file));
             found.is_ok_and(|(sha256, size)| (Output { sha256, size }) == *output)
         };
         state.outputs.par_iter().all(same).then_some(state.outputs)
@@ -266,22 +266,6 @@ impl Staging<'_> {
             fs::create_dir_all(parent).map_err(|error| OutputError::new(parent, error))?;
         }
         fs::rename(&from, &to).map_err(|error| OutputError::new(&to, error))
-    }
-}
-
-/// SHA-256 and length of what is left in `reader`.
-pub(crate) fn hash(reader: &mut impl Read) -> io::Result<(Digest, u64)> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut length = 0;
-    loop {
-        match reader.read(&mut buffer)? {
-            0 => return Ok((Digest(hash.finalize().into()), length)),
-            read => {
-                hash.update(buffer.get(..read).unwrap_or_default());
-                length += read as u64;
-            }
-        }
     }
 }
 

@@ -68,15 +68,19 @@ pub(crate) fn refuse(tree: &Tree, modules: &[Module]) -> Result<(), StandinError
         .map_or(Ok(()), Err)
 }
 
-/// Whether `content` exports the symbol. Only what holds its name is ever whole in memory.
+/// Whether `content` exports the symbol. Only what holds its name is ever whole in memory, and of what is no ELF file, such as
+/// the weights of a model, nothing but the first bytes is read.
 fn has_export(content: &Content) -> io::Result<bool> {
+    if !content.begins_with(ELFMAG)? {
+        return Ok(false);
+    }
     let mut search = Search {
         finder: Finder::new(MARKER),
         window: Vec::new(),
         found: false,
     };
     content.copy(&mut search)?;
-    Ok(search.found && exports(&content.read()?, &search.finder))
+    Ok(search.found && exports(&content.read()?))
 }
 
 /// Looks for the symbol's name in what is written to it.
@@ -103,12 +107,9 @@ impl Write for Search {
     }
 }
 
-/// Whether `bytes` are an ELF file that defines the symbol for others. A name that is exported stands in the file as it is, so few files
+/// Whether the ELF file in `bytes` defines the symbol for others. A name that is exported stands in the file as it is, so few files
 /// need to be parsed; one that has it and cannot be parsed is taken for one that exports it.
-fn exports(bytes: &[u8], finder: &Finder<'_>) -> bool {
-    if !bytes.starts_with(ELFMAG) || finder.find(bytes).is_none() {
-        return false;
-    }
+fn exports(bytes: &[u8]) -> bool {
     let Ok(elf) = Elf::parse(bytes) else {
         return true;
     };

@@ -13,7 +13,7 @@ use super::{Cloud, Image, guest_configuration};
 use crate::disk::MIB;
 use crate::gcp_tar::{self, Form, FormError};
 use crate::gpt::SECTOR;
-use crate::output::{self, MANIFEST};
+use crate::output::MANIFEST;
 use crate::store::Digest;
 use crate::uki::BOOT_PATH;
 use crate::vhd::{self, FOOTER, Footer, Geometry};
@@ -110,7 +110,7 @@ fn disk_file(image: &Image, cloud: Cloud, checks: &mut Checks) -> bool {
         return false;
     };
     let file = image.open_disk(cloud);
-    let found = file.and_then(|mut file| output::hash(&mut file));
+    let found = file.and_then(|mut file| Digest::of_reader(&mut file));
     let (pass, found) = match found {
         Ok((sha256, size)) => (
             sha256 == wanted.sha256 && size == wanted.size,

@@ -12,10 +12,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::account;
 use super::change::{Change, changed, short};
+use crate::digest::Digest;
 use crate::fat;
 use crate::gpt::{self, SECTOR, Table};
 use crate::initrd;
-use crate::output::hash;
 
 /// Bytes of a decompressed initrd that are compared.
 const INITRD_LIMIT: u64 = 1 << 30;
@@ -23,7 +23,10 @@ const INITRD_LIMIT: u64 = 1 << 30;
 /// What differs between the files `a` and `b`; empty when they are equal.
 pub(crate) fn compare(a: &Path, b: &Path) -> io::Result<Vec<Change>> {
     let (mut file_a, mut file_b) = (File::open(a)?, File::open(b)?);
-    let ((hash_a, size_a), (hash_b, size_b)) = (hash(&mut file_a)?, hash(&mut file_b)?);
+    let ((hash_a, size_a), (hash_b, size_b)) = (
+        Digest::of_reader(&mut file_a)?,
+        Digest::of_reader(&mut file_b)?,
+    );
     if hash_a == hash_b {
         return Ok(Vec::new());
     }

@@ -4,7 +4,8 @@ use std::path::Path;
 use serde_json::json;
 
 use super::*;
-use crate::output::{MANIFEST, hash};
+use crate::output::MANIFEST;
+use crate::store::Digest;
 
 /// Writes an output directory with the files that a comparison reads.
 fn write_build(directory: &Path, libssl: &str, init: &[u8]) {
@@ -34,7 +35,10 @@ fn write_build(directory: &Path, libssl: &str, init: &[u8]) {
     ];
     let mut outputs = serde_json::Map::new();
     for (name, bytes) in files {
-        let sha256 = hash(&mut bytes.as_slice()).unwrap().0.to_string();
+        let sha256 = Digest::of_reader(&mut bytes.as_slice())
+            .unwrap()
+            .0
+            .to_string();
         outputs.insert(
             name.to_owned(),
             json!({"sha256": sha256, "size": bytes.len()}),
@@ -46,7 +50,7 @@ fn write_build(directory: &Path, libssl: &str, init: &[u8]) {
     let manifest = json!({
         "outputs": outputs,
         "lock": {"package": [package]},
-        "guest-binary": {"inputs": {"sources": hash(&mut &init[..]).unwrap().0.to_string()}},
+        "guest-binary": {"inputs": {"sources": Digest::of_reader(&mut &init[..]).unwrap().0.to_string()}},
     });
     fs::write(directory.join(MANIFEST), manifest.to_string()).unwrap();
 }

@@ -16,7 +16,6 @@ use crate::lock::{LeftOutWheel, LockedPackage, LockedWheel};
 use crate::parallel::each;
 use crate::recipe::{Python, Recipe};
 use crate::source::{ACCEPT, HttpError, IndexFile, normalised, parse_page};
-use crate::store::hash;
 use crate::wheel::check_aliases;
 
 use super::import::ImportError;
@@ -232,11 +231,11 @@ impl Locking<'_> {
                     path: PathBuf::from(path),
                     source,
                 };
-                hash(&mut std::fs::File::open(path).map_err(read)?).map_err(read)?
+                Digest::of_reader(&mut std::fs::File::open(path).map_err(read)?).map_err(read)?
             }
             None => {
                 let mut response = self.fetcher.client.get(&file.url, 0, "")?;
-                hash(&mut response.body).map_err(|source| HttpError::Interrupted {
+                Digest::of_reader(&mut response.body).map_err(|source| HttpError::Interrupted {
                     url: file.url.clone(),
                     source,
                 })?

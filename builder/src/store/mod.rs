@@ -288,13 +288,6 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StoreErr
     place(file, path)
 }
 
-/// SHA-256 and length in bytes of what is left in `reader`.
-pub(crate) fn hash(reader: &mut impl Read) -> io::Result<(Digest, u64)> {
-    let mut hash = Sha256::new();
-    let length = io::copy(reader, &mut hash)?;
-    Ok((Digest(hash.finalize().into()), length))
-}
-
 fn open_lock(path: &Path) -> Result<File, StoreError> {
     let mut options = File::options();
     let options = options.create(true).truncate(false).read(true).write(true);

@@ -94,6 +94,22 @@ impl Content {
         }
     }
 
+    /// Whether the first bytes are `start`; of a large file no more than these are read.
+    ///
+    /// # Errors
+    /// The archive cannot be read.
+    pub(crate) fn begins_with(&self, start: &[u8]) -> io::Result<bool> {
+        match &*self.0 {
+            Bytes::Held { bytes, .. } => Ok(bytes.starts_with(start)),
+            Bytes::Packed(packed) => {
+                let mut first = Vec::with_capacity(start.len());
+                let most = u64::try_from(start.len()).unwrap_or(u64::MAX);
+                packed.plain().take(most).read_to_end(&mut first)?;
+                Ok(first == start)
+            }
+        }
+    }
+
     /// Length in bytes.
     pub(crate) fn len(&self) -> u64 {
         match &*self.0 {
@@ -125,8 +141,8 @@ impl Content {
 }
 
 impl Packed {
-    /// Writes the file to `out` and compares its length and SHA-256.
-    fn copy(&self, out: &mut impl Write) -> io::Result<()> {
+    /// The file's bytes, not compared with anything.
+    fn plain(&self) -> Box<dyn Read + '_> {
         let packed = BufReader::with_capacity(
             CHUNK,
             Window {
@@ -135,11 +151,16 @@ impl Packed {
                 left: self.packed,
             },
         );
-        let mut plain: Box<dyn Read + '_> = if self.deflated {
+        if self.deflated {
             Box::new(DeflateDecoder::new(packed))
         } else {
             Box::new(packed)
-        };
+        }
+    }
+
+    /// Writes the file to `out` and compares its length and SHA-256.
+    fn copy(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut plain = self.plain();
         let mut hash = Sha256::new();
         let mut buffer = vec![0; CHUNK];
         let mut length = 0_u64;
@@ -254,6 +275,9 @@ mod tests {
             let mut copy = Vec::new();
             content.copy(&mut copy).unwrap();
             assert_eq!(copy, plain);
+            for (start, begins) in [(&plain[..9], true), (b"x", false), (b"", true)] {
+                assert_eq!(content.begins_with(start).unwrap(), begins);
+            }
         }
     }
 

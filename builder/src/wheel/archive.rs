@@ -5,7 +5,6 @@ use std::fs::File as Archive;
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use zip::CompressionMethod;
 use zip::read::ZipFile;
 
@@ -99,9 +98,12 @@ fn read<R: Read>(
             Err(length_differs(member.size(), path))
         };
     }
-    let Some((length, sha256)) = hash(member, limit).map_err(wrong)? else {
+    // One byte more than allowed tells a full member from one that is too large.
+    let mut most = member.by_ref().take(limit.saturating_add(1));
+    let (sha256, length) = Digest::of_reader(&mut most).map_err(wrong)?;
+    if length > limit {
         return Ok(None);
-    };
+    }
     if length != member.size() {
         return Err(length_differs(member.size(), path));
     }
@@ -114,25 +116,6 @@ fn read<R: Read>(
         size: length,
         sha256,
     })))
-}
-
-/// Length and SHA-256 of what comes out; `None` when that is more than `limit` bytes.
-fn hash(member: &mut impl Read, limit: u64) -> std::io::Result<Option<(u64, Digest)>> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 17];
-    let mut length = 0_u64;
-    loop {
-        let read = member.read(&mut buffer)?;
-        let bytes = buffer.get(..read).unwrap_or_default();
-        if bytes.is_empty() {
-            return Ok(Some((length, Digest(hash.finalize().into()))));
-        }
-        length = length.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-        if length > limit {
-            return Ok(None);
-        }
-        hash.update(bytes);
-    }
 }
 
 fn length_differs(wanted: u64, path: &str) -> WheelError {

@@ -14,7 +14,6 @@ use crate::guest_binary::{self, Environment, GuestBinaryError, Inputs, Program};
 use crate::initrd;
 use crate::lock::Lock;
 use crate::model;
-use crate::output;
 use crate::platform::{DiskFormat, Platform};
 use crate::recipe::Recipe;
 use crate::store::Digest;
@@ -143,7 +142,7 @@ impl Plan {
     fn take_fingerprint(&self) -> Result<Digest, CommandError> {
         let program = std::env::current_exe().and_then(std::fs::File::open);
         let program = program
-            .and_then(|mut file| output::hash(&mut file))
+            .and_then(|mut file| Digest::of_reader(&mut file))
             .context("this program could not be read")?;
         let mut hash = Sha256::new();
         hash.update(format!(
