@@ -33,6 +33,7 @@ mod guest_binary;
 mod guid;
 mod initrd;
 mod inspect;
+mod json_bytes;
 mod kernel_build;
 mod le;
 mod lock;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
 
 use super::*;
-use crate::disk::{Contents, Layout, MIB};
+use crate::disk::{Contents, Layout, MIB, Readable};
 use crate::fat::Volume;
 use crate::guid::{Guid, Role};
 use crate::initrd::Member;
@@ -68,7 +68,10 @@ fn initrd(made: &Made) -> Vec<u8> {
         content: Content::new(b"module".to_vec()),
         origin: Origin::Effect("test"),
     };
-    let modules: Vec<Module> = made.modules.iter().map(module).collect();
+    let modules = made.modules.iter().map(module);
+    let modules: Vec<_> = modules
+        .map(|module| guest::ModuleFile::read(&module).unwrap())
+        .collect();
     let configuration = guest::configuration(&recipe, &modules, 1, None).unwrap();
     let directory = Member::Directory { mode: 0o755 };
     let file = Member::File {
@@ -117,8 +120,15 @@ fn disks(directory: &Path, made: &Made, uki: &[u8]) {
     };
     let written = layout.write(&raw, &contents).unwrap();
     let id = Guid::derive("demo", Role::Vhd);
-    vhd::write(&raw, &written, id, &create("disk.vhd")).unwrap();
-    gcp_tar::write(&raw, &layout, &written, EPOCH, &create("disk.tar.gz")).unwrap();
+    vhd::write(Readable::whole(&raw), &written, id, &create("disk.vhd")).unwrap();
+    gcp_tar::write(
+        Readable::whole(&raw),
+        &layout,
+        &written,
+        EPOCH,
+        &create("disk.tar.gz"),
+    )
+    .unwrap();
 }
 
 /// Writes an image as `cloister build` does, as far as clouds look at it.

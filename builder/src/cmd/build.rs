@@ -8,6 +8,7 @@ mod driver;
 mod hints;
 mod plan;
 mod report;
+mod root;
 mod stages;
 
 use std::path::PathBuf;
@@ -63,7 +64,7 @@ pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandErr
         None => {
             let mut staging = out.stage()?;
             let times = stages::run(&plan, &mut staging, ctx)?;
-            Summary::built(staging.finish(plan.fingerprint)?, times)
+            Summary::built(staging.finish(plan.fingerprint, plan.root)?, times)
         }
     };
     let references = plan.references()?;

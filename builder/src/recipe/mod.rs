@@ -365,6 +365,12 @@ pub(crate) struct Workload {
     /// Memory limit in MiB; 0: none.
     #[serde(default)]
     pub(crate) memory_max_mib: u64,
+    /// Size of `/tmp` in MiB; 0: half of the guest's memory.
+    #[serde(default)]
+    pub(crate) tmp_max_mib: u64,
+    /// Size of `/dev/shm` in MiB; 0: half of the guest's memory.
+    #[serde(default)]
+    pub(crate) shm_max_mib: u64,
 }
 
 /// The disk image.

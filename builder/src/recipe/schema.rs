@@ -224,6 +224,8 @@ const WORKLOAD: &[Key] = &[
     may("environment", Kind::Map(variable_name)),
     must("socket", Kind::Text(socket_name)),
     may("memory-max-mib", Kind::Integer(0, 1 << 30)),
+    may("tmp-max-mib", Kind::Integer(0, 1 << 30)),
+    may("shm-max-mib", Kind::Integer(0, 1 << 30)),
 ];
 
 /// The smallest EFI system partition holds 65525 clusters of 512 bytes, the least that FAT32 has.
