@@ -154,6 +154,20 @@ pub fn workload_plan(workload: &Workload) -> Vec<Mount> {
             flags: SAFE,
             options: Cow::Borrowed(""),
         },
+        // Programs ask it for processors, memory nodes and devices. Of the network it shows this namespace's.
+        Mount {
+            source: "sysfs",
+            target: "/root/sys",
+            kind: "sysfs",
+            flags: SAFE.union(MsFlags::MS_RDONLY),
+            options: Cow::Borrowed(""),
+        },
+        // The host wrote what is there: DMI, ACPI and EFI.
+        tmpfs(
+            "/root/sys/firmware",
+            SAFE.union(MsFlags::MS_RDONLY),
+            "mode=0555,size=4k",
+        ),
         tmpfs("/root/dev", DEVICES, "mode=0755,size=64k"),
         sized("/root/dev/shm", SAFE, workload.shm_max),
         // Compilers put programs here, and run them.

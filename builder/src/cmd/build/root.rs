@@ -215,8 +215,8 @@ pub(super) fn write_image(
     ctx: &StoreContext,
 ) -> Result<(), CommandError> {
     let path = staging.path(IMAGE)?;
-    // The tool keeps a second copy of all contents while it works; afterwards `disk.raw` takes that room, and each
-    // other form of the disk as much again.
+    // Where it compresses, the tool keeps a second copy of all contents while it works; afterwards `disk.raw` takes that
+    // room, and each other form of the disk as much again.
     let copies = (plan.disk_formats().len() as u64).saturating_add(1);
     let bytes = built.report.bytes.saturating_mul(copies.max(2));
     staging.require(bytes.saturating_add(OTHER_OUTPUTS))?;
