@@ -7,6 +7,7 @@ mod accounts;
 mod alternatives;
 mod certificates;
 mod ldcache;
+mod nvidia;
 
 use std::borrow::Cow;
 use std::io;
@@ -79,8 +80,9 @@ pub(crate) fn before(
     alternatives::write(tree, alternatives)
 }
 
-/// Effects on what the recipe keeps: the loader's cache.
+/// Effects on what the recipe keeps: links to the GPU driver's libraries, and the loader's cache.
 pub(crate) fn after(tree: &mut Tree) -> Result<Vec<String>, EffectError> {
+    nvidia::write(tree)?;
     ldcache::write(tree)
 }
 
