@@ -278,10 +278,11 @@ pub(crate) struct Canary {
 pub(crate) struct Gpu {
     /// Version of module, firmware and libraries, for example `580.159.03`.
     pub(crate) driver: String,
-    /// The time at which the signatures of the RIMs must hold, RFC 3339.
-    pub(crate) rims_checked_at: String,
-    /// NVIDIA's manifests: one of the driver, one for each VBIOS that is allowed.
-    #[serde(rename = "rim")]
+    /// The time at which the signatures of the RIMs must hold, RFC 3339; exactly where there are RIMs.
+    #[serde(default)]
+    pub(crate) rims_checked_at: Option<String>,
+    /// NVIDIA's manifests: one of the driver, one for each VBIOS that is allowed. Without any the guest refuses every GPU.
+    #[serde(default, rename = "rim")]
     pub(crate) rims: Vec<RimFile>,
     /// Modules of the driver that are compiled; they are loaded after those of `kernel.modules`.
     #[serde(default)]

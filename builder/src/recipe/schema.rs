@@ -187,8 +187,8 @@ const CANARY: &[Key] = &[
 
 const GPU: &[Key] = &[
     must("driver", Kind::Text(driver_version)),
-    must("rims-checked-at", Kind::Text(instant)),
-    must("rim", Kind::Tables(RIM)),
+    may("rims-checked-at", Kind::Text(instant)),
+    may("rim", Kind::Tables(RIM)),
     may("modules", Kind::Table(GPU_MODULES)),
 ];
 

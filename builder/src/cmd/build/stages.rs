@@ -49,8 +49,8 @@ pub(super) fn run(
     let (programs, built) = programs_beside_tree(plan, ctx, &compiled, &mut clock)?;
     check_files(plan, &built)?;
     let image = clock.time("root", || write_root(plan, &built, staging, ctx))?;
-    let golden = plan.gpu.as_ref().map(|(golden, _)| golden.values.to_json());
-    let golden = golden.as_deref().map(str::as_bytes);
+    let golden_text = plan.gpu.as_ref().map(|(golden, _)| golden.to_json());
+    let golden = golden_text.as_deref().map(str::as_bytes);
     let blocks = image / 4096;
     let configuration = guest::configuration(&plan.recipe, &built.kernel.modules, blocks, golden)?;
     let helper = programs.helper.as_deref();
@@ -81,7 +81,7 @@ pub(super) fn run(
         cmdline: &cmdline,
         guest_configuration: &configuration,
         gpu: &plan.recipe.guest.gpu,
-        golden: plan.gpu.as_ref().map(|(golden, _)| &golden.values),
+        golden: golden_text.as_deref(),
         model: &plan.recipe.guest.model,
         firmware: firmware.as_ref(),
         google_disk: &google,
