@@ -35,6 +35,7 @@ mod initrd;
 mod inspect;
 mod kernel_build;
 mod le;
+mod libraries;
 mod lock;
 mod locking;
 mod manifest;

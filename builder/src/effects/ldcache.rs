@@ -88,7 +88,7 @@ pub(super) fn write(tree: &mut Tree) -> Result<Vec<String>, EffectError> {
 }
 
 /// Directories in search order: those configured, then the system's.
-fn search_path(tree: &Tree) -> Result<Vec<String>, EffectError> {
+pub(super) fn search_path(tree: &Tree) -> Result<Vec<String>, EffectError> {
     let mut directories = Vec::new();
     match TreePath::new(b"etc/ld.so.conf") {
         Ok(main) if tree.follow(&main).is_some() => configured(tree, &main, 0, &mut directories)?,

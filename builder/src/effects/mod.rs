@@ -86,6 +86,11 @@ pub(crate) fn after(tree: &mut Tree) -> Result<Vec<String>, EffectError> {
     ldcache::write(tree)
 }
 
+/// Directories that the loader's cache has libraries of, in the order in which they are searched.
+pub(crate) fn library_directories(tree: &Tree) -> Result<Vec<String>, EffectError> {
+    ldcache::search_path(tree)
+}
+
 /// The bytes of a file of the tree.
 fn read<'a>(path: &TreePath, content: &'a Content) -> Result<Cow<'a, [u8]>, EffectError> {
     content.read().map_err(|source| EffectError::Read {

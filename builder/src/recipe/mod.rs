@@ -195,6 +195,19 @@ pub(crate) struct Root {
     /// Patterns of paths that are left out.
     #[serde(default)]
     pub(crate) drop: Vec<String>,
+    /// Shared libraries that files need and the image does not have.
+    #[serde(default)]
+    pub(crate) unresolved: Vec<Unresolved>,
+}
+
+/// A shared library that may be missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Unresolved {
+    /// Its name, for example `libmlx5.so.1`.
+    pub(crate) library: String,
+    /// Why nothing that runs loads what needs it.
+    pub(crate) reason: String,
 }
 
 /// A user of the root image, with a group of the same name.
@@ -382,6 +395,7 @@ impl Default for Root {
             compression: no_compression(),
             keep: Vec::new(),
             drop: Vec::new(),
+            unresolved: Vec::new(),
         }
     }
 }

@@ -142,6 +142,12 @@ const ROOT: &[Key] = &[
     may("compression", Kind::Text(root_compression)),
     may("keep", Kind::List(&Kind::Text(pattern), 0)),
     may("drop", Kind::List(&Kind::Text(pattern), 0)),
+    may("unresolved", Kind::Tables(UNRESOLVED)),
+];
+
+const UNRESOLVED: &[Key] = &[
+    must("library", Kind::Text(socket_name)),
+    must("reason", Kind::Text(some_text)),
 ];
 
 const USER: &[Key] = &[

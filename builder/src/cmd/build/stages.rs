@@ -28,7 +28,7 @@ use crate::tool::Tool;
 use crate::tree::{Built, Module, Source, TreePath};
 use crate::uki::{self, Sections};
 use crate::verity::HashTree;
-use crate::{gpu_driver, guest, initrd, model, sbom, standin};
+use crate::{gpu_driver, guest, initrd, libraries, model, sbom, standin};
 
 /// Room for everything but the root, in bytes.
 const OTHER_OUTPUTS: u64 = 256 << 20;
@@ -46,8 +46,9 @@ pub(super) fn run(
     // Firmware that would boot any kernel ends the build here, not after minutes of it.
     let firmware = locked_firmware(plan, ctx)?;
     let compiled = clock.time("modules", || driver::modules(plan, ctx))?;
-    let (programs, built) = programs_beside_tree(plan, ctx, &compiled, &mut clock)?;
+    let (programs, mut built) = programs_beside_tree(plan, ctx, &compiled, &mut clock)?;
     check_files(plan, &built)?;
+    clock.time("libraries", || check_libraries(plan, &mut built, ctx))?;
     let image = clock.time("root", || write_root(plan, &built, staging, ctx))?;
     let golden_text = plan.gpu.as_ref().map(|(golden, _)| golden.to_json());
     let golden = golden_text.as_deref().map(str::as_bytes);
@@ -143,6 +144,13 @@ fn check_files(plan: &Plan, built: &Built) -> Result<(), CommandError> {
     if let Some(gpu) = &plan.recipe.gpu {
         gpu_driver::check(&built.tree, modules, &gpu.driver)?;
     }
+    Ok(())
+}
+
+/// Refuses a tree in which something needs a library that is not there; says what the recipe accepts.
+fn check_libraries(plan: &Plan, built: &mut Built, ctx: &StoreContext) -> Result<(), CommandError> {
+    let found = libraries::check(&built.tree, &plan.recipe, &ctx.store, plan.cache)?;
+    built.report.warnings.extend(found.notes);
     Ok(())
 }
 
