@@ -98,7 +98,7 @@ impl Hinted for LibraryError {
         };
         Some(format!(
             "name the package or wheel that has it ({excluded}); if nothing that runs loads those files, accept it with its reason: \
-             `[[root.unresolved]]` with `library` and `reason`"
+             `[[root.unresolved]]` with `libraries` and `reason`"
         ))
     }
 }
@@ -121,48 +121,48 @@ pub(crate) fn check(
 ) -> Result<Found, LibraryError> {
     let files = files(tree, &|content| kept(content, store, cache))?;
     let missing = missing(tree, &files, &search_path(tree, recipe));
-    let mut found = Found {
-        files: files.len(),
-        notes: Vec::new(),
-    };
-    let mut accepted: BTreeMap<&str, &str> = BTreeMap::new();
-    for entry in &recipe.root.unresolved {
-        accepted.insert(&entry.library, &entry.reason);
-        if !missing
-            .iter()
-            .any(|missing| missing.library == entry.library)
-        {
-            found.notes.push(format!(
-                "`root.unresolved` accepts `{}`, which the image has or nothing needs",
-                entry.library
-            ));
-        }
-    }
-    let (fine, refused): (Vec<_>, Vec<_>) = missing
+    let (accepted, refused): (Vec<_>, Vec<_>) = missing
         .into_iter()
-        .partition(|missing| accepted.contains_key(missing.library.as_str()));
-    found.notes.extend(fine.iter().map(|missing| {
-        let reason = accepted
-            .get(missing.library.as_str())
-            .copied()
-            .unwrap_or_default();
-        format!(
-            "library `{}` is not in the image, {} files need it: {reason}",
-            missing.library,
-            missing.needed_by.len()
-        )
-    }));
+        .partition(|missing| reason(recipe, &missing.library).is_some());
     if refused.is_empty() {
-        return Ok(found);
+        return Ok(Found {
+            files: files.len(),
+            notes: notes(recipe, &accepted),
+        });
     }
-    let python = recipe.python.as_ref();
+    let native = |name: &&String| name.starts_with("nvidia-") || name.starts_with("cuda-");
+    let python = recipe.python.iter();
+    let excluded = python.flat_map(|python| python.exclude.iter());
     Err(LibraryError::Missing {
         missing: refused,
-        left_out: python.map_or_else(Vec::new, |python| {
-            let native = |name: &&String| name.starts_with("nvidia-") || name.starts_with("cuda-");
-            python.exclude.iter().filter(native).cloned().collect()
-        }),
+        left_out: excluded.filter(native).cloned().collect(),
     })
+}
+
+/// Why the recipe accepts that a library is missing, if it does.
+fn reason<'a>(recipe: &'a Recipe, library: &str) -> Option<&'a str> {
+    let mut entries = recipe.root.unresolved.iter();
+    let found = entries.find(|entry| entry.libraries.iter().any(|name| name == library))?;
+    Some(&found.reason)
+}
+
+/// What is accepted and missing, and what is accepted and not missing.
+fn notes(recipe: &Recipe, accepted: &[Missing]) -> Vec<String> {
+    let missing = accepted.iter().map(|missing| {
+        format!(
+            "library `{}` is not in the image, {} files need it: {}",
+            missing.library,
+            missing.needed_by.len(),
+            reason(recipe, &missing.library).unwrap_or_default()
+        )
+    });
+    let names = recipe.root.unresolved.iter();
+    let names = names.flat_map(|entry| entry.libraries.iter());
+    let unused = names.filter(|name| !accepted.iter().any(|missing| missing.library == **name));
+    let unused = unused.map(|name| {
+        format!("`root.unresolved` accepts `{name}`, which the image has or nothing needs")
+    });
+    missing.chain(unused).collect()
 }
 
 /// An ELF file of the tree.

@@ -66,7 +66,7 @@ fn recipe(unresolved: &[&str]) -> Recipe {
     let demo = include_str!("../../../recipes/demo/recipe.toml");
     let mut recipe: Recipe = toml::from_str(demo).unwrap();
     let accept = |library: &&str| crate::recipe::Unresolved {
-        library: (*library).to_owned(),
+        libraries: vec![(*library).to_owned()],
         reason: "no RDMA here".to_owned(),
     };
     recipe.root.unresolved = unresolved.iter().map(accept).collect();
@@ -208,9 +208,9 @@ fn accepted_library_is_reported_and_one_that_nothing_needs_too() {
     assert_eq!(
         found.notes,
         [
-            "`root.unresolved` accepts `libq.so.1`, which the image has or nothing needs",
             "library `libmlx5.so.1` is not in the image, 5 files need it: no RDMA here",
             "library `libz.so.9` is not in the image, 5 files need it: no RDMA here",
+            "`root.unresolved` accepts `libq.so.1`, which the image has or nothing needs",
         ]
     );
 }

@@ -200,12 +200,12 @@ pub(crate) struct Root {
     pub(crate) unresolved: Vec<Unresolved>,
 }
 
-/// A shared library that may be missing.
+/// Shared libraries that may be missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Unresolved {
-    /// Its name, for example `libmlx5.so.1`.
-    pub(crate) library: String,
+    /// Their names, for example `libmlx5.so.1`.
+    pub(crate) libraries: Vec<String>,
     /// Why nothing that runs loads what needs it.
     pub(crate) reason: String,
 }

@@ -146,7 +146,7 @@ const ROOT: &[Key] = &[
 ];
 
 const UNRESOLVED: &[Key] = &[
-    must("library", Kind::Text(socket_name)),
+    must("libraries", Kind::List(&Kind::Text(socket_name), 1)),
     must("reason", Kind::Text(some_text)),
 ];
 
