@@ -36,6 +36,7 @@ mod inspect;
 mod json_bytes;
 mod kernel_build;
 mod le;
+mod libraries;
 mod lock;
 mod locking;
 mod manifest;

@@ -47,6 +47,7 @@ pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandErr
         .build_global()
         .context("threads could not be started")?;
     let plan = Plan::new(&args, ctx)?;
+    driver::without_rims(&plan, args.update_measurements, ctx)?;
     let wait = || {
         ctx.progress.say(&format!(
             "waiting for another build of `{}`",

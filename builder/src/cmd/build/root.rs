@@ -24,7 +24,7 @@ use crate::store::Digest;
 use crate::tool::Tool;
 use crate::tree::Built;
 use crate::verity::HashTree;
-use crate::{gpu_driver, sbom, standin};
+use crate::{gpu_driver, libraries, sbom, standin};
 
 /// Name of the output with the root file system.
 pub(super) const IMAGE: &str = "root.erofs";
@@ -129,9 +129,8 @@ fn parts(recipe: &Recipe) -> String {
 }
 
 impl Root {
-    /// What is needed of `built`, once it has been found to hold nothing that no image may have.
+    /// What is needed of `built`.
     pub(super) fn of(plan: &Plan, built: &Built) -> Result<Self, CommandError> {
-        check_files(plan, built)?;
         let kernel = &built.kernel;
         let modules = kernel.modules.iter().map(ModuleFile::read);
         let sbom = sbom::write(&plan.lock, built, Some(&plan.cargo_lock));
@@ -198,12 +197,23 @@ impl Kept {
 }
 
 /// Refuses files that no image may have, and a driver that is not the recipe's.
-fn check_files(plan: &Plan, built: &Built) -> Result<(), CommandError> {
+pub(super) fn check_files(plan: &Plan, built: &Built) -> Result<(), CommandError> {
     let modules = &built.kernel.modules;
     standin::refuse(&built.tree, modules)?;
     if let Some(gpu) = &plan.recipe.gpu {
         gpu_driver::check(&built.tree, modules, &gpu.driver)?;
     }
+    Ok(())
+}
+
+/// Refuses a tree in which something needs a library that is not there; says what the recipe accepts.
+pub(super) fn check_libraries(
+    plan: &Plan,
+    built: &mut Built,
+    ctx: &StoreContext,
+) -> Result<(), CommandError> {
+    let found = libraries::check(&built.tree, &plan.recipe, &ctx.store, plan.cache)?;
+    built.report.warnings.extend(found.notes);
     Ok(())
 }
 

@@ -41,8 +41,8 @@ pub(super) fn run(
     let compiled = clock.time("modules", || driver::modules(plan, ctx))?;
     let (programs, root, kept) = programs_and_root(plan, staging, ctx, &compiled, &mut clock)?;
     let image = image_size(staging, kept.as_ref())?;
-    let golden = plan.gpu.as_ref().map(|(golden, _)| golden.values.to_json());
-    let golden = golden.as_deref().map(str::as_bytes);
+    let golden_text = plan.gpu.as_ref().map(|(golden, _)| golden.to_json());
+    let golden = golden_text.as_deref().map(str::as_bytes);
     let configuration = guest::configuration(&plan.recipe, &root.modules, image / 4096, golden)?;
     let helper = programs.helper.as_deref();
     let gpu = golden
@@ -75,7 +75,7 @@ pub(super) fn run(
         cmdline: &cmdline,
         guest_configuration: &configuration,
         gpu: &plan.recipe.guest.gpu,
-        golden: plan.gpu.as_ref().map(|(golden, _)| &golden.values),
+        golden: golden_text.as_deref(),
         model: &plan.recipe.guest.model,
         firmware: firmware.as_ref(),
         google_disk: &google,
@@ -208,7 +208,9 @@ fn programs_and_root(
     let (built, tree_time) = built;
     clock.add("guest binary", guest_time);
     clock.add("tree", tree_time);
-    let (programs, built) = (guest?, built?);
+    let (programs, mut built) = (guest?, built?);
+    root::check_files(plan, &built)?;
+    clock.time("libraries", || root::check_libraries(plan, &mut built, ctx))?;
     let described = clock.time("describe", || Root::of(plan, &built))?;
     clock.time("root", || root::write_image(plan, &built, staging, ctx))?;
     Ok((programs, described, None))
