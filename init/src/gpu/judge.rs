@@ -6,7 +6,7 @@
 use cloister_evidence::bundle::CpuKind;
 use cloister_evidence::devices::{Devices, GpuEvidence};
 use cloister_gpu::appraise::{Device, Expected, appraise};
-use cloister_gpu::{GoldenValues, RootKey};
+use cloister_gpu::{GoldenValues, RootKey, signature};
 use cloister_gpu_helper::record::{Evidence, Probe};
 
 use super::GpuError;
@@ -107,7 +107,7 @@ impl Probed {
             roots,
             at: rims.map(|rim| rim.checked_at).max().unwrap_or_default(),
         };
-        let device = appraise(&report, &chain, &expected).into_result()?;
+        let device = appraise(&report, &chain, &expected, signature::verify).into_result()?;
         Ok(Verified {
             device,
             devices: Devices::H100(GpuEvidence { report, chain }),
