@@ -19,6 +19,8 @@ use std::time::Duration;
 
 pub(super) const DEVICES: &[u8] = b"devices section";
 pub(super) const LOG: &[u8] = b"log section";
+/// The section that a session gets which wants a new one.
+pub(super) const NEW_DEVICES: &[u8] = b"new devices section";
 
 /// A running front.
 pub(super) struct Guest {
@@ -161,7 +163,9 @@ impl Pid1 {
                         not_after,
                     },
                 ),
-                Request::Sessions { .. } if self.refuses.load(Ordering::Relaxed) => {
+                Request::Sessions { .. } | Request::NewSession { .. }
+                    if self.refuses.load(Ordering::Relaxed) =>
+                {
                     Reply::Refused {
                         reason: "test".into(),
                     }
@@ -184,6 +188,20 @@ impl Pid1 {
                         Batch::new(&entries.into_iter().map(of).collect::<Vec<_>>()).unwrap();
                     Reply::Quote {
                         cpu: cpu(tree.report_data().as_bytes()),
+                    }
+                }
+                Request::NewSession {
+                    spki_sha256,
+                    nonce,
+                    exporter,
+                } => {
+                    let mode = Mode::Session { nonce, exporter };
+                    let binding = binding(&mode, &spki_sha256, NEW_DEVICES, LOG);
+                    let tree = Batch::new(&[binding]).unwrap();
+                    Reply::Evidence {
+                        cpu: cpu(tree.report_data().as_bytes()),
+                        devices: NEW_DEVICES.to_vec(),
+                        log: LOG.to_vec(),
                     }
                 }
                 Request::Failed { .. } => return,

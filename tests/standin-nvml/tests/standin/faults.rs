@@ -3,6 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
+use cloister_gpu::signature::verify;
 use cloister_gpu::{Expected, RootKey, appraise};
 use cloister_gpu_helper::record::{Evidence, Record, Request};
 use cloister_test_pki::gpu::Gpu;
@@ -54,7 +55,7 @@ pub(crate) fn judged(evidence: &Evidence) -> String {
         roots: &[RootKey(root)],
         at: 1_790_000_000,
     };
-    match appraise(&evidence.report, &evidence.chain, &expected).into_result() {
+    match appraise(&evidence.report, &evidence.chain, &expected, verify).into_result() {
         Ok(_) => "accepted".to_owned(),
         Err(refusal) => format!("{:?}", refusal.step),
     }
