@@ -115,7 +115,7 @@ def main(arguments):
         raise SystemExit(f"error: `{arguments[1]}` is not empty; the guest begins with no socket there")
     report, theirs = socket.socketpair()
     with tempfile.TemporaryDirectory() as root:
-        command = ["unshare", *NAMESPACES, sys.executable, os.path.abspath(__file__), "--inside", root, *arguments]
+        command = ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES, sys.executable, os.path.abspath(__file__), "--inside", root, *arguments]
         return run(command, report, theirs)
 
 
