@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use cloister_gpu::signature::verify;
-use cloister_gpu::{Expected, RootKey, appraise};
+use cloister_gpu::{Chain, Expected, RootKey, appraise};
 use cloister_gpu_helper::record::{Evidence, Record, Request};
 use cloister_test_pki::gpu::Gpu;
 
@@ -17,6 +17,10 @@ const ALL: [Request; 3] = [
     Request::Evidence { nonce: NONCE },
     Request::Ready,
 ];
+/// What PID 1 asks before the GPU is ready and after.
+const THRESHOLD: Request = Request::KeyRotation {
+    attacker_advantage: 60,
+};
 const SET: &str = "nvmlSystemSetConfComputeGpusReadyState";
 
 /// A record on one line: modes are environment, confidential computing, developer tools, several GPUs.
@@ -39,6 +43,7 @@ fn line(record: &Record) -> String {
             devices.join(", ")
         }
         Record::Ready { before, after } => format!("{before} to {after}"),
+        Record::KeyRotation(found) => format!("{found:?}"),
         Record::Failed(failure) => format!("{} {:?}", failure.call, failure.cause),
     }
 }
@@ -122,6 +127,15 @@ fn table() -> Vec<(Option<Fault>, [&'static str; 3])> {
         (Some(Fault::OtherSigner), judged("Signature")),
         (Some(Fault::OtherFirmware), judged("Fwid")),
         (Some(Fault::Trailing), judged("Structure")),
+        // These show in other requests: see below.
+        (Some(Fault::LostLater), judged("accepted")),
+        (
+            Some(Fault::EqualSerials),
+            [TWO, "accepted, accepted", READY],
+        ),
+        (Some(Fault::Exchanged), judged("accepted")),
+        (Some(Fault::NoKeyRotation), judged("accepted")),
+        (Some(Fault::KeyRotationIgnored), judged("accepted")),
     ]
 }
 
@@ -152,6 +166,56 @@ fn every_fault_comes_back_as_its_record() {
     }
     // `hang` and `abort` have no record, and tests of their own.
     assert_eq!(table.len() - 1 + 2, NAMES.len());
+}
+
+/// Serial numbers of the devices of a record, each on first sight a letter.
+fn serials(records: &[Record]) -> String {
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    let mut letters = String::new();
+    let evidence = records.iter().filter_map(|record| match record {
+        Record::Evidence(devices) => Some(devices),
+        _ => None,
+    });
+    for device in evidence.flatten() {
+        let chain = Chain::parse(&device.chain).expect("a chain");
+        let serial = chain.device().to_vec();
+        if !seen.contains(&serial) {
+            seen.push(serial.clone());
+        }
+        let place = seen.iter().position(|known| *known == serial);
+        letters.push(char::from(
+            b'a' + u8::try_from(place.expect("seen")).expect("few"),
+        ));
+    }
+    letters
+}
+
+#[test]
+fn faults_of_later_calls_come_back_as_their_records() {
+    const LOST: &str = "nvmlDeviceGetConfComputeGpuAttestationReport Code(15)";
+    let root = nix::unistd::geteuid().is_root();
+    let no_permission = "nvmlSystemSetConfComputeKeyRotationThresholdInfo Code(4)";
+    let set = if root { "Some(60)" } else { no_permission };
+    let ignored = if root { "Some(62)" } else { no_permission };
+    let one = "accepted";
+    let two = "accepted, accepted";
+    // Fault; threshold, evidence, evidence again; whose it is.
+    let rows = [
+        (None, [set, one, one], "aa"),
+        (Some(Fault::LostLater), [set, one, LOST], "a"),
+        (Some(Fault::TwoGpus), [set, two, two], "abab"),
+        (Some(Fault::EqualSerials), [set, two, two], "aaaa"),
+        (Some(Fault::Exchanged), [set, one, one], "ab"),
+        (Some(Fault::NoKeyRotation), ["None", one, one], "aa"),
+        (Some(Fault::KeyRotationIgnored), [ignored, one, one], "aa"),
+    ];
+    for (fault, wanted, whose) in rows {
+        let requests = [ALL[0], THRESHOLD, ALL[1], ALL[1]];
+        let (records, _) = machine(fault).ask(&requests);
+        let lines: Vec<String> = records.iter().skip(1).map(line).collect();
+        assert_eq!(lines, wanted, "{fault:?}");
+        assert_eq!(serials(&records), whose, "{fault:?}");
+    }
 }
 
 #[test]
