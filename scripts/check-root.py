@@ -69,15 +69,16 @@ def loads(path):
     return said if status == 0 else f"{path}: ended with status {status}"
 
 
-@check("libraries load by themselves, or after torch")
+@check("libraries load by themselves, or after torch and tvm_ffi")
 def _():
     alone = {path: loads(path) for path in libraries()}
-    import torch  # noqa: F401: the second try is for libraries of packages that import it first
+    import torch  # noqa: F401: the second try is for libraries of packages that import these first
+    import tvm_ffi  # noqa: F401
     second = {path: loads(path) for path, said in alone.items() if said}
     lost = {path: said for path, said in second.items() if said}
     if lost:
         raise RuntimeError(f"{len(lost)} of {len(alone)} do not: " + "; ".join(lost.values()))
-    return f"{len(alone)} libraries, {len(alone) - len(second)} alone, {len(second)} after torch"
+    return f"{len(alone)} libraries, {len(alone) - len(second)} alone, {len(second)} after torch and tvm_ffi"
 
 
 @check("import torch, vllm and what the server imports")
