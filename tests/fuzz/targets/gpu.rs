@@ -40,7 +40,11 @@ fuzz_target!(|data: &[u8]| {
                 roots: &[RootKey::nvidia()],
                 at: 1_795_305_600,
             };
-            assert!(appraise(report, chain, &expected, verify).into_result().is_err());
+            assert!(
+                appraise(report, chain, &expected, verify)
+                    .into_result()
+                    .is_err()
+            );
         }
     }
 });
