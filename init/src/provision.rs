@@ -9,7 +9,7 @@
 //! "What is IP address 168.63.129.16?" in Azure's documentation. Units: seconds.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::time::{Duration, Instant};
@@ -127,13 +127,11 @@ fn attempt(platform: SocketAddr, patience: Duration) -> std::io::Result<u16> {
     stream.set_write_timeout(Some(patience))?;
     stream.write_all(request().as_bytes())?;
     let mut line = Vec::new();
-    for byte in stream.take(LONGEST).bytes() {
-        match byte? {
-            b'\n' => return status(&line).ok_or_else(|| ErrorKind::InvalidData.into()),
-            byte => line.push(byte),
-        }
+    BufReader::new(stream.take(LONGEST)).read_until(b'\n', &mut line)?;
+    match line.pop() {
+        Some(b'\n') => status(&line).ok_or_else(|| ErrorKind::InvalidData.into()),
+        _ => Err(ErrorKind::UnexpectedEof.into()),
     }
-    Err(ErrorKind::UnexpectedEof.into())
 }
 
 /// The whole request.
