@@ -64,10 +64,13 @@ fn last_line(disk: &Path, format: &str) -> String {
     *drive = OsString::from(format!("if=none,id=disk,format={format},{rest}"));
     let text = Guest::start(&words, port).ended(BOOT_LIMIT);
     assert!(text.contains("cloister-init: root: ok "), "{text}");
-    let ours = text
+    let mut ours = text
         .lines()
         .filter(|line| line.starts_with("cloister-init: "));
-    ours.last().expect("a line of PID 1").trim_end().to_owned()
+    ours.next_back()
+        .expect("a line of PID 1")
+        .trim_end()
+        .to_owned()
 }
 
 #[test]

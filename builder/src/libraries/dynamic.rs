@@ -39,7 +39,7 @@ pub(super) struct Dynamic {
 /// # Errors
 /// The content cannot be read.
 pub(super) fn read(content: &Content) -> io::Result<Option<Dynamic>> {
-    let first = parts(content, &[0..HEADER])?.pop().unwrap_or_default();
+    let first = part(content, 0..HEADER)?;
     let Some(programs) = programs(content, &first)? else {
         return Ok(None);
     };
@@ -47,11 +47,11 @@ pub(super) fn read(content: &Content) -> io::Result<Option<Dynamic>> {
         return Ok(None);
     };
     let at = section.p_offset;
-    let bytes = parts(
+    let bytes = part(
         content,
-        &[at..at.saturating_add(section.p_filesz.min(DYNAMIC))],
+        at..at.saturating_add(section.p_filesz.min(DYNAMIC)),
     )?;
-    let entries = entries(&bytes.concat());
+    let entries = entries(&bytes);
     strings(content, &programs, &entries).map(Some)
 }
 
@@ -66,7 +66,7 @@ fn programs(content: &Content, first: &[u8]) -> io::Result<Option<Vec<ProgramHea
     }
     let length = u64::from(header.e_phentsize).saturating_mul(u64::from(header.e_phnum));
     let range = header.e_phoff..header.e_phoff.saturating_add(length);
-    let table = parts(content, &[range])?.concat();
+    let table = part(content, range)?;
     let context = Ctx::new(Container::Big, Endian::Little);
     let count = usize::from(header.e_phnum);
     Ok(ProgramHeader::parse(&table, 0, count, context).ok())
@@ -144,6 +144,11 @@ fn offset(programs: &[ProgramHeader], address: u64) -> Option<u64> {
         .checked_add(segment.p_offset)
 }
 
+/// What `content` has of one range.
+fn part(content: &Content, range: Range<u64>) -> io::Result<Vec<u8>> {
+    Ok(parts(content, std::slice::from_ref(&range))?.concat())
+}
+
 /// Parts of a content, in the order of `ranges`; one that leads out of it is cut off. Nothing behind the last part is read: of
 /// a packed file the digest is then not compared again.
 fn parts(content: &Content, ranges: &[Range<u64>]) -> io::Result<Vec<Vec<u8>>> {
@@ -217,7 +222,7 @@ mod tests {
             let wanted = [bytes[3..7].to_vec(), vec![0], bytes[250..].to_vec(), vec![]];
             assert_eq!(parts, wanted, "{piece}");
         }
-        assert!(parts(&Content::new(bytes), &[0..4]).is_ok());
+        assert_eq!(part(&Content::new(bytes), 0..4).unwrap(), [0, 1, 2, 3]);
     }
 
     #[test]

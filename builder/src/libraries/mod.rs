@@ -198,7 +198,7 @@ fn files<'a>(
                 None
             };
             Ok(dynamic.map(|dynamic| ElfFile {
-                path: *path,
+                path,
                 origin: entry.origin.label(),
                 wheel: matches!(entry.origin, Origin::Wheel { .. }),
                 dynamic,

@@ -62,17 +62,7 @@ impl Plan {
         let models = model::of_recipe(&recipe, &directory, &lock)?;
         let lock_sha256 = Digest::of(lock.encode()?.as_bytes());
         initrd::check_zstd(&lock.compression.zstd)?;
-        let names = if args.platforms.is_empty() {
-            &recipe.platforms
-        } else {
-            &args.platforms
-        };
-        let mut platforms = names
-            .iter()
-            .map(|name| Platform::load(name))
-            .collect::<Result<Vec<_>, _>>()?;
-        platforms.sort_by(|a, b| a.name.cmp(&b.name));
-        platforms.dedup_by(|a, b| a.name == b.name);
+        let platforms = platforms(args, &recipe)?;
         let here = std::env::current_dir().context("the current directory has no name")?;
         let starts = [
             Some(directory.clone()),
@@ -178,6 +168,22 @@ fn this_program() -> Result<Digest, CommandError> {
     let program = std::env::current_exe().and_then(std::fs::File::open);
     let digest = program.and_then(|mut file| Digest::of_reader(&mut file));
     Ok(digest.context("this program could not be read")?.0)
+}
+
+/// The platforms that are asked for, or else the recipe's, sorted by name.
+fn platforms(args: &Args, recipe: &Recipe) -> Result<Vec<Platform>, CommandError> {
+    let names = if args.platforms.is_empty() {
+        &recipe.platforms
+    } else {
+        &args.platforms
+    };
+    let mut platforms = names
+        .iter()
+        .map(|name| Platform::load(name))
+        .collect::<Result<Vec<_>, _>>()?;
+    platforms.sort_by(|a, b| a.name.cmp(&b.name));
+    platforms.dedup_by(|a, b| a.name == b.name);
+    Ok(platforms)
 }
 
 /// Output name of a platform's reference values.

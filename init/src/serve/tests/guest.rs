@@ -176,39 +176,41 @@ impl Pid1 {
                 } => {
                     thread::sleep(Duration::from_millis(50)); // a TPM is slow
                     self.batches.lock().unwrap().push(entries.len());
-                    let of = |(nonce, exporter)| {
-                        binding(
-                            &Mode::Session { nonce, exporter },
-                            &spki_sha256,
-                            DEVICES,
-                            LOG,
-                        )
-                    };
-                    let tree =
-                        Batch::new(&entries.into_iter().map(of).collect::<Vec<_>>()).unwrap();
+                    let modes = entries.into_iter();
+                    let modes = modes.map(|(nonce, exporter)| Mode::Session { nonce, exporter });
                     Reply::Quote {
-                        cpu: cpu(tree.report_data().as_bytes()),
+                        cpu: batch(&spki_sha256, modes, DEVICES),
                     }
                 }
                 Request::NewSession {
                     spki_sha256,
                     nonce,
                     exporter,
-                } => {
-                    let mode = Mode::Session { nonce, exporter };
-                    let binding = binding(&mode, &spki_sha256, NEW_DEVICES, LOG);
-                    let tree = Batch::new(&[binding]).unwrap();
-                    Reply::Evidence {
-                        cpu: cpu(tree.report_data().as_bytes()),
-                        devices: NEW_DEVICES.to_vec(),
-                        log: LOG.to_vec(),
-                    }
-                }
+                } => Reply::Evidence {
+                    cpu: batch(
+                        &spki_sha256,
+                        [Mode::Session { nonce, exporter }],
+                        NEW_DEVICES,
+                    ),
+                    devices: NEW_DEVICES.to_vec(),
+                    log: LOG.to_vec(),
+                },
                 Request::Failed { .. } => return,
             };
             channel::write_frame(&mut control, &reply.encode()).unwrap();
         }
     }
+}
+
+/// The evidence of the root of a batch of bindings.
+fn batch(
+    spki_sha256: &[u8; 32],
+    modes: impl IntoIterator<Item = Mode>,
+    devices: &[u8],
+) -> CpuSection {
+    let of = |mode| binding(&mode, spki_sha256, devices, LOG);
+    let bindings: Vec<_> = modes.into_iter().map(of).collect();
+    cpu(Batch::new(&bindings).unwrap().report_data().as_bytes())
 }
 
 fn leaf_evidence(spki_sha256: &[u8; 32], mode: &Mode) -> Reply {

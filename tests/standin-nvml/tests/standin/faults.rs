@@ -67,24 +67,34 @@ pub(crate) fn judged(evidence: &Evidence) -> String {
 }
 
 /// Fault, then the records of the three requests.
-fn table() -> Vec<(Option<Fault>, [&'static str; 3])> {
-    const PROBE: &str = "550.144.03 [2, 1, 0, 0] 0 [9]";
-    const TWO: &str = "550.144.03 [2, 1, 0, 0] 0 [9, 9]";
-    const READY: &str = "0 to 1";
+type Row = (Option<Fault>, [&'static str; 3]);
+
+const PROBE: &str = "550.144.03 [2, 1, 0, 0] 0 [9]";
+const TWO: &str = "550.144.03 [2, 1, 0, 0] 0 [9, 9]";
+const READY: &str = "0 to 1";
+
+/// Every fault.
+fn table() -> Vec<Row> {
+    [of_the_calls(), of_the_evidence()].concat()
+}
+
+fn judged(step: &'static str) -> [&'static str; 3] {
+    [PROBE, step, READY]
+}
+
+/// Those that the library or the first request shows.
+fn of_the_calls() -> Vec<Row> {
     const REPORT: &str = "nvmlDeviceGetConfComputeGpuAttestationReport Size(8193)";
     const LOST: &str = "nvmlDeviceGetConfComputeGpuAttestationReport Code(15)";
     const COUNT: &str = "nvmlDeviceGetCount_v2 Count(2)";
     const LATCHED: &str = "nvmlSystemSetConfComputeGpusReadyState Code(2)";
     let probed = |probe| [probe, "accepted", READY];
-    let judged = |step| [PROBE, step, READY];
     vec![
         (None, judged("accepted")),
         (Some(Fault::DriverNotLoaded), ["nvmlInit_v2 Code(9)"; 3]),
         (Some(Fault::LibraryVersion), ["nvmlInit_v2 Code(18)"; 3]),
         (Some(Fault::Lost), judged(LOST)),
         (Some(Fault::Oversize), judged(REPORT)),
-        (Some(Fault::Empty), judged("Structure")),
-        (Some(Fault::GarbageChain), judged("Structure")),
         (Some(Fault::CountChanges), judged(COUNT)),
         (Some(Fault::TwoGpus), [TWO, "accepted, accepted", READY]),
         (
@@ -120,6 +130,14 @@ fn table() -> Vec<(Option<Fault>, [&'static str; 3])> {
             Some(Fault::OtherDriver),
             probed("570.86.15 [2, 1, 0, 0] 0 [9]"),
         ),
+    ]
+}
+
+/// Those of the evidence, and those that show in later requests (see below).
+fn of_the_evidence() -> Vec<Row> {
+    vec![
+        (Some(Fault::Empty), judged("Structure")),
+        (Some(Fault::GarbageChain), judged("Structure")),
         (Some(Fault::OtherVbios), judged("Vbios")),
         (Some(Fault::Measurement), judged("Measurements")),
         (Some(Fault::StaleNonce), judged("Nonce")),
@@ -127,7 +145,6 @@ fn table() -> Vec<(Option<Fault>, [&'static str; 3])> {
         (Some(Fault::OtherSigner), judged("Signature")),
         (Some(Fault::OtherFirmware), judged("Fwid")),
         (Some(Fault::Trailing), judged("Structure")),
-        // These show in other requests: see below.
         (Some(Fault::LostLater), judged("accepted")),
         (
             Some(Fault::EqualSerials),
