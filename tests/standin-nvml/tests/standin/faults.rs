@@ -78,7 +78,7 @@ fn table() -> Vec<Row> {
     [of_the_calls(), of_the_evidence()].concat()
 }
 
-fn judged(step: &'static str) -> [&'static str; 3] {
+fn row(step: &'static str) -> [&'static str; 3] {
     [PROBE, step, READY]
 }
 
@@ -90,12 +90,12 @@ fn of_the_calls() -> Vec<Row> {
     const LATCHED: &str = "nvmlSystemSetConfComputeGpusReadyState Code(2)";
     let probed = |probe| [probe, "accepted", READY];
     vec![
-        (None, judged("accepted")),
+        (None, row("accepted")),
         (Some(Fault::DriverNotLoaded), ["nvmlInit_v2 Code(9)"; 3]),
         (Some(Fault::LibraryVersion), ["nvmlInit_v2 Code(18)"; 3]),
-        (Some(Fault::Lost), judged(LOST)),
-        (Some(Fault::Oversize), judged(REPORT)),
-        (Some(Fault::CountChanges), judged(COUNT)),
+        (Some(Fault::Lost), row(LOST)),
+        (Some(Fault::Oversize), row(REPORT)),
+        (Some(Fault::CountChanges), row(COUNT)),
         (Some(Fault::TwoGpus), [TWO, "accepted, accepted", READY]),
         (
             Some(Fault::ReadyDoesNotStick),
@@ -136,23 +136,23 @@ fn of_the_calls() -> Vec<Row> {
 /// Those of the evidence, and those that show in later requests (see below).
 fn of_the_evidence() -> Vec<Row> {
     vec![
-        (Some(Fault::Empty), judged("Structure")),
-        (Some(Fault::GarbageChain), judged("Structure")),
-        (Some(Fault::OtherVbios), judged("Vbios")),
-        (Some(Fault::Measurement), judged("Measurements")),
-        (Some(Fault::StaleNonce), judged("Nonce")),
-        (Some(Fault::OtherRoot), judged("Chain")),
-        (Some(Fault::OtherSigner), judged("Signature")),
-        (Some(Fault::OtherFirmware), judged("Fwid")),
-        (Some(Fault::Trailing), judged("Structure")),
-        (Some(Fault::LostLater), judged("accepted")),
+        (Some(Fault::Empty), row("Structure")),
+        (Some(Fault::GarbageChain), row("Structure")),
+        (Some(Fault::OtherVbios), row("Vbios")),
+        (Some(Fault::Measurement), row("Measurements")),
+        (Some(Fault::StaleNonce), row("Nonce")),
+        (Some(Fault::OtherRoot), row("Chain")),
+        (Some(Fault::OtherSigner), row("Signature")),
+        (Some(Fault::OtherFirmware), row("Fwid")),
+        (Some(Fault::Trailing), row("Structure")),
+        (Some(Fault::LostLater), row("accepted")),
         (
             Some(Fault::EqualSerials),
             [TWO, "accepted, accepted", READY],
         ),
-        (Some(Fault::Exchanged), judged("accepted")),
-        (Some(Fault::NoKeyRotation), judged("accepted")),
-        (Some(Fault::KeyRotationIgnored), judged("accepted")),
+        (Some(Fault::Exchanged), row("accepted")),
+        (Some(Fault::NoKeyRotation), row("accepted")),
+        (Some(Fault::KeyRotationIgnored), row("accepted")),
     ]
 }
 
