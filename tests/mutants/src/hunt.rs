@@ -1,0 +1,163 @@
+//! Lets each mutant live once, and looks for a test that notices.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::compile::{Binary, build_one};
+use crate::mutant::Mutant;
+use crate::process::{Ended, Place, run, tests};
+use crate::queue::each;
+use crate::reach::Test;
+use crate::rewrite::Numbered;
+use crate::tree::Tree;
+
+/// Tests that take less share a process.
+const QUICK: Duration = Duration::from_millis(300);
+
+/// What became of a mutant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome", content = "by")]
+pub(crate) enum Outcome {
+    /// A test failed.
+    Caught(String),
+    /// A test did not end: noticed as well.
+    TimedOut(String),
+    /// Every test passed that reaches it.
+    Missed,
+    /// No test reaches it.
+    Unreached,
+    /// The compiler refuses it.
+    Unviable(String),
+}
+
+/// Some tests of one program, run in one process.
+struct Batch<'a> {
+    binary: &'a Binary,
+    tests: Vec<String>,
+    takes: Duration,
+}
+
+/// Mutants that are all in one build.
+pub(crate) fn together(
+    place: &Place,
+    binaries: &[Binary],
+    measured: &[Test],
+    numbered: &Numbered<'_>,
+) -> Result<BTreeMap<u32, Outcome>> {
+    let numbers: Vec<u32> = numbered.keys().copied().collect();
+    let outcomes = Mutex::new(BTreeMap::new());
+    each(&numbers, |worker, at, number| {
+        let place = Place {
+            output: place.output.with_extension(format!("{worker}")),
+            ..place.clone()
+        };
+        let batches = batches(binaries, measured, *number)?;
+        let outcome = outcome(&place, &batches, Some(*number))?;
+        if let Some(mutant) = numbered.get(number)
+            && matches!(outcome, Outcome::Missed | Outcome::Unreached)
+        {
+            println!("  {outcome:?} {}", mutant.name);
+        }
+        if at % 100 == 99 {
+            eprintln!("  {} of {}", at + 1, numbers.len());
+        }
+        if let Ok(mut outcomes) = outcomes.lock() {
+            outcomes.insert(*number, outcome);
+        }
+        Ok(())
+    })?;
+    outcomes
+        .into_inner()
+        .map_err(|_| anyhow::anyhow!("a worker broke"))
+}
+
+/// Mutants that need a build each.
+pub(crate) fn alone(
+    tree: &Tree,
+    place: &Place,
+    package: &str,
+    numbered: &Numbered<'_>,
+    numbers: &BTreeSet<u32>,
+) -> Result<BTreeMap<u32, Outcome>> {
+    let mut outcomes = BTreeMap::new();
+    for number in numbers {
+        let mutant: &Mutant = numbered.get(number).context("no such mutant")?;
+        tree.write_one(mutant)?;
+        let binaries = build_one(tree, package)?;
+        let mut batches = Vec::new();
+        for binary in &binaries {
+            batches.push(Batch {
+                binary,
+                tests: tests(binary)?,
+                takes: Duration::from_secs(30),
+            });
+        }
+        let outcome = if batches.is_empty() {
+            Outcome::Unviable("built alone".to_owned())
+        } else {
+            outcome(place, &batches, None)?
+        };
+        println!("  {outcome:?} {}", mutant.name);
+        outcomes.insert(*number, outcome);
+    }
+    Ok(outcomes)
+}
+
+/// The tests that reach a mutant, quick ones of a program together, and what takes long last.
+fn batches<'a>(binaries: &'a [Binary], measured: &[Test], number: u32) -> Result<Vec<Batch<'a>>> {
+    let mut quick: BTreeMap<usize, Batch<'a>> = BTreeMap::new();
+    let mut slow = Vec::new();
+    for test in measured
+        .iter()
+        .filter(|test| test.reaches.contains(&number))
+    {
+        let binary = binaries.get(test.binary).context("no such program")?;
+        let batch = Batch {
+            binary,
+            tests: vec![test.name.clone()],
+            takes: test.takes,
+        };
+        if test.takes >= QUICK {
+            slow.push(batch);
+            continue;
+        }
+        match quick.entry(test.binary) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(batch);
+            }
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                let with = entry.get_mut();
+                with.tests.extend(batch.tests);
+                with.takes += batch.takes;
+            }
+        }
+    }
+    let mut batches: Vec<Batch<'a>> = quick.into_values().chain(slow).collect();
+    batches.sort_by_key(|batch| batch.takes);
+    Ok(batches)
+}
+
+fn outcome(place: &Place, batches: &[Batch<'_>], number: Option<u32>) -> Result<Outcome> {
+    let number = number.map(|number| number.to_string());
+    let variable = number.as_deref().map(|number| ("MUTANT", number));
+    for batch in batches {
+        let limit = Duration::from_secs(10) + batch.takes * 10;
+        match run(place, batch.binary, &batch.tests, variable, limit)? {
+            Ended::Passed => {}
+            Ended::Failed(tests) => {
+                let first = tests.first().map_or("the program ended", String::as_str);
+                return Ok(Outcome::Caught(format!("{} {first}", batch.binary.name)));
+            }
+            Ended::TimedOut => return Ok(Outcome::TimedOut(batch.binary.name.clone())),
+        }
+    }
+    Ok(if batches.is_empty() {
+        Outcome::Unreached
+    } else {
+        Outcome::Missed
+    })
+}
