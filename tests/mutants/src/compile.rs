@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rewrite::Numbered;
 use crate::tree::Tree;
@@ -25,12 +25,24 @@ pub(crate) struct Binary {
 }
 
 /// What came out of a build with many mutants.
+#[derive(Default)]
 pub(crate) struct Built {
     pub(crate) binaries: Vec<Binary>,
     /// Those that need a build each, with the reason.
     pub(crate) alone: BTreeMap<u32, String>,
     /// Those that the compiler refuses, with its words.
     pub(crate) unviable: BTreeMap<u32, String>,
+}
+
+impl Built {
+    fn leave_out(&mut self, number: u32, of_types: bool, words: String) {
+        let into = if of_types {
+            &mut self.unviable
+        } else {
+            &mut self.alone
+        };
+        into.insert(number, words);
+    }
 }
 
 #[derive(Deserialize)]
@@ -69,14 +81,38 @@ struct Place {
     is_primary: bool,
 }
 
-/// Builds with every mutant that the compiler takes, leaving out those it refuses until it has nothing to say.
-pub(crate) fn build(tree: &Tree, package: &str, numbered: &Numbered<'_>) -> Result<Built> {
+/// What the compiler refused, by the name of the mutant: whether for its types, and in which words.
+#[derive(Default, Serialize, Deserialize)]
+struct Refused {
+    /// Of the sources.
+    digest: u64,
+    mutants: BTreeMap<String, (bool, String)>,
+}
+
+/// Builds with every mutant that the compiler takes, leaving out those it refuses until it has nothing to say. `memory` is a file where
+/// a later run over the same sources finds what was refused.
+pub(crate) fn build(
+    tree: &Tree,
+    package: &str,
+    numbered: &Numbered<'_>,
+    memory: &Path,
+) -> Result<Built> {
     let mut left = numbered.clone();
-    let mut built = Built {
-        binaries: Vec::new(),
-        alone: BTreeMap::new(),
-        unviable: BTreeMap::new(),
-    };
+    let mut built = Built::default();
+    let mut known: Refused = fs::read(memory)
+        .ok()
+        .and_then(|json| serde_json::from_slice(&json).ok())
+        .unwrap_or_default();
+    if known.digest != tree.digest() {
+        known = Refused::default();
+        known.digest = tree.digest();
+    }
+    for (number, mutant) in numbered {
+        if let Some((of_types, words)) = known.mutants.get(&mutant.name) {
+            left.remove(number);
+            built.leave_out(*number, *of_types, words.clone());
+        }
+    }
     loop {
         let [alone, unviable] = tree.write(&left)?;
         built.alone.extend(alone);
@@ -92,18 +128,17 @@ pub(crate) fn build(tree: &Tree, package: &str, numbered: &Numbered<'_>) -> Resu
             if built.binaries.is_empty() {
                 bail!("the tests of {package} do not build, and no mutant is why");
             }
+            fs::write(memory, serde_json::to_vec(&known)?)?;
             return Ok(built);
         }
         let refused = refused(&tree.root, &errors)?;
         println!("  the compiler refuses {} mutants", refused.len());
         for (number, (of_types, words)) in refused {
-            left.remove(&number);
-            let into = if of_types {
-                &mut built.unviable
-            } else {
-                &mut built.alone
-            };
-            into.insert(number, words);
+            if let Some(mutant) = left.remove(&number) {
+                let why = (of_types, words.clone());
+                known.mutants.insert(mutant.name.clone(), why);
+            }
+            built.leave_out(number, of_types, words);
         }
     }
 }

@@ -41,6 +41,52 @@ struct Batch<'a> {
     takes: Duration,
 }
 
+/// Tests that noticed mutants, by file: the next mutant there is likely to be noticed by the same.
+#[derive(Default)]
+struct Noticed(Mutex<BTreeMap<String, BTreeMap<String, usize>>>);
+
+impl Noticed {
+    fn count(&self, file: &str, by: &str) {
+        if let Ok(mut files) = self.0.lock() {
+            let tests = files.entry(file.to_owned()).or_default();
+            *tests.entry(by.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// The same tests, two of those that noticed most of this file in front, each in a process of its own.
+    fn first<'a>(&self, file: &str, mut batches: Vec<Batch<'a>>) -> Vec<Batch<'a>> {
+        let mut tests: Vec<(String, usize)> = match self.0.lock() {
+            Ok(files) => files
+                .get(file)
+                .cloned()
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
+            Err(_) => Vec::new(),
+        };
+        tests.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let mut front = Vec::new();
+        for (by, _) in tests {
+            for batch in &mut batches {
+                let is = |name: &String| by == format!("{} {name}", batch.binary.name);
+                if let Some(at) = batch.tests.iter().position(is) {
+                    front.push(Batch {
+                        binary: batch.binary,
+                        tests: vec![batch.tests.remove(at)],
+                        takes: batch.takes,
+                    });
+                }
+            }
+            if front.len() == 2 {
+                break;
+            }
+        }
+        batches.retain(|batch| !batch.tests.is_empty());
+        front.extend(batches);
+        front
+    }
+}
+
 /// Mutants that are all in one build.
 pub(crate) fn together(
     place: &Place,
@@ -50,16 +96,19 @@ pub(crate) fn together(
 ) -> Result<BTreeMap<u32, Outcome>> {
     let numbers: Vec<u32> = numbered.keys().copied().collect();
     let outcomes = Mutex::new(BTreeMap::new());
+    let noticed = Noticed::default();
     each(&numbers, |worker, at, number| {
         let place = Place {
             output: place.output.with_extension(format!("{worker}")),
             ..place.clone()
         };
-        let batches = batches(binaries, measured, *number)?;
+        let mutant = numbered.get(number).context("no such mutant")?;
+        let batches = noticed.first(&mutant.file, batches(binaries, measured, *number)?);
         let outcome = outcome(&place, &batches, Some(*number))?;
-        if let Some(mutant) = numbered.get(number)
-            && matches!(outcome, Outcome::Missed | Outcome::Unreached)
-        {
+        if let Outcome::Caught(by) = &outcome {
+            noticed.count(&mutant.file, by);
+        }
+        if matches!(outcome, Outcome::Missed | Outcome::Unreached) {
             println!("  {outcome:?} {}", mutant.name);
         }
         if at % 100 == 99 {

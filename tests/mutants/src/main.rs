@@ -114,7 +114,12 @@ fn outcomes(
     numbered: &Numbered<'_>,
     work: &Path,
 ) -> Result<BTreeMap<u32, Outcome>> {
-    let built = compile::build(tree, package, numbered)?;
+    let built = compile::build(
+        tree,
+        package,
+        numbered,
+        &work.join(format!("{package}.refused")),
+    )?;
     println!(
         "{} test programs; {} mutants need a build each, {} are not viable",
         built.binaries.len(),
@@ -123,8 +128,10 @@ fn outcomes(
     );
     let place = Place {
         package: tree.package(),
+        keys: work.join("keys"),
         output: work.join("worker"),
     };
+    std::fs::create_dir_all(&place.keys)?;
     let measured = reach::measure(&place, &built.binaries)?;
     let takes = measured.iter().map(|test| test.takes.as_secs_f64());
     println!(

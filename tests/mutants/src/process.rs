@@ -12,9 +12,9 @@ use crate::compile::Binary;
 
 /// Address space of a test program, in KiB: a mutant may never stop to collect.
 const MEMORY: u32 = 6 << 20;
-/// Whether tests run that flip every bit or ask other verifiers: these take seconds, and a check that only they notice has no case of
+/// Parts of the names of tests that flip every bit or ask other verifiers: these take seconds, and a check that only they notice has no case of
 /// its own.
-const LEFT_OUT: [&str; 3] = ["mutation", "peer", "changed"];
+const LEFT_OUT: [&str; 4] = ["mutation", "peer", "changed", "flipped"];
 
 /// What a test program came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) enum Ended {
 pub(crate) struct Place {
     /// The package in the copy.
     pub(crate) package: PathBuf,
+    /// Keys that tests make, once for all processes.
+    pub(crate) keys: PathBuf,
     /// What the program prints goes here.
     pub(crate) output: PathBuf,
 }
@@ -61,6 +63,7 @@ pub(crate) fn run(
         .args(tests)
         .current_dir(&place.package)
         .env("CARGO_MANIFEST_DIR", &place.package)
+        .env("CLOISTER_TEST_KEYS", &place.keys)
         .env_remove("MUTANT")
         .env_remove("MUTANTS_REACHED")
         .envs(variable)

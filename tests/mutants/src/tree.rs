@@ -1,7 +1,8 @@
 //! The copy of the repository that mutants are built in.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,33 +27,10 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Copies `from` to `to`, which is made anew.
+    /// Makes `to` a copy of `from`; what is as it was keeps its time, and is not built again.
     pub(crate) fn copy(from: &Path, to: &Path, mutants: &[Mutant]) -> Result<Self> {
         let first = mutants.first().context("no mutants")?;
         let (folder, _) = first.file.split_once("/src/").context("no src/")?;
-        if to.exists() {
-            fs::remove_dir_all(to)?;
-        }
-        for file in files(from)? {
-            let (source, target) = (from.join(&file), to.join(&file));
-            let Ok(metadata) = fs::symlink_metadata(&source) else {
-                continue; // deleted, and not committed yet
-            };
-            fs::create_dir_all(target.parent().context("no parent")?)?;
-            if metadata.is_symlink() {
-                symlink(fs::read_link(&source)?, &target)?;
-                continue;
-            }
-            fs::copy(&source, &target).with_context(|| file.clone())?;
-            // What is as it was is not built again; the package is.
-            if !Path::new(&file).starts_with(folder) {
-                File::options()
-                    .write(true)
-                    .open(&target)?
-                    .set_modified(metadata.modified()?)?;
-            }
-        }
-        link_vectors(from, to)?;
         let mut originals = BTreeMap::new();
         // The root of the library has none, or is one of them.
         let library = format!("{folder}/src/lib.rs");
@@ -60,13 +38,25 @@ impl Tree {
             let content = fs::read_to_string(from.join(file))?;
             originals.insert(file.clone(), content);
         }
+        let files = files(from)?;
+        // Files with mutants are written with them, the package's manifest without lints.
+        let manifest = format!("{folder}/Cargo.toml");
+        for file in files.iter().filter(|file| **file != manifest) {
+            if !originals.contains_key(file) {
+                copy_file(&from.join(file), &to.join(file)).with_context(|| file.clone())?;
+            }
+        }
+        let mut kept: BTreeSet<PathBuf> = files.iter().map(|file| to.join(file)).collect();
+        kept.insert(to.join(folder).join("src/mutant.rs"));
+        remove_others(to, &kept)?;
+        link_vectors(from, to)?;
         let tree = Self {
             root: to.to_owned(),
             folder: folder.to_owned(),
             originals,
             sources: sources(from, folder)?,
         };
-        tree.prepare()?;
+        tree.prepare(&fs::read_to_string(from.join(manifest))?)?;
         Ok(tree)
     }
 
@@ -80,16 +70,21 @@ impl Tree {
     }
 
     /// The module that answers `active`, and a manifest without lints.
-    fn prepare(&self) -> Result<()> {
+    fn prepare(&self, manifest: &str) -> Result<()> {
         let package = self.package();
-        fs::write(package.join("src/mutant.rs"), include_str!("runtime.rs"))?;
-        let manifest = fs::read_to_string(package.join("Cargo.toml"))?;
+        write(&package.join("src/mutant.rs"), include_bytes!("runtime.rs"))?;
         let without = manifest.replace("[lints]\nworkspace = true\n", "");
         if without.contains("[lints") {
             bail!("{}/Cargo.toml has lints of its own", self.folder);
         }
-        fs::write(package.join("Cargo.toml"), without)?;
-        Ok(())
+        write(&package.join("Cargo.toml"), without.as_bytes())
+    }
+
+    /// Changes when a source of the package does.
+    pub(crate) fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.sources.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Writes each file with the mutants of `numbered` in it; what cannot be there comes back with its reason, first those that need a
@@ -142,11 +137,46 @@ impl Tree {
         if file == library {
             content = format!("{ALLOW}{source}\nmod mutant;\n");
         }
-        if fs::read_to_string(&path).ok().as_deref() != Some(content.as_str()) {
-            fs::write(&path, content)?;
-        }
-        Ok(())
+        write(&path, content.as_bytes())
     }
+}
+
+/// Writes a file unless it is like that already.
+fn write(path: &Path, content: &[u8]) -> Result<()> {
+    if fs::read(path).ok().as_deref() != Some(content) {
+        fs::create_dir_all(path.parent().context("no parent")?)?;
+        fs::write(path, content).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(from) else {
+        return Ok(()); // deleted, and not committed yet
+    };
+    if metadata.is_symlink() {
+        if fs::symlink_metadata(to).is_err() {
+            fs::create_dir_all(to.parent().context("no parent")?)?;
+            symlink(fs::read_link(from)?, to)?;
+        }
+        return Ok(());
+    }
+    write(to, &fs::read(from)?)?;
+    fs::set_permissions(to, metadata.permissions())?;
+    Ok(())
+}
+
+/// Removes files that an earlier copy left.
+fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+        if kind.is_dir() {
+            remove_others(&path, kept)?;
+        } else if !kept.contains(&path) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn files(root: &Path) -> Result<Vec<String>> {
