@@ -2,6 +2,7 @@
 # Mutation testing of one library: every mutant is compiled into one copy of it, and its tests run once for each. Not in CI.
 #
 #   scripts/mutants.sh [PACKAGE]                 cloister-verify when none is named; also cloister-gpu, cloister-rim, ...
+#   scripts/mutants.sh PACKAGE --resume          goes on with a run that was cut off
 #   scripts/mutants.sh PACKAGE --survivors       those that survived the last run of all
 #   scripts/mutants.sh PACKAGE --only TEXT       those with TEXT in their names, such as a file
 #

@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::compile::{Binary, build_one};
+use crate::known::Known;
 use crate::mutant::Mutant;
 use crate::process::{Ended, Place, run, tests};
 use crate::queue::each;
@@ -19,7 +20,7 @@ use crate::tree::Tree;
 const QUICK: Duration = Duration::from_millis(300);
 
 /// What became of a mutant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome", content = "by")]
 pub(crate) enum Outcome {
     /// A test failed.
@@ -93,6 +94,7 @@ pub(crate) fn together(
     binaries: &[Binary],
     measured: &[Test],
     numbered: &Numbered<'_>,
+    known: &Known,
 ) -> Result<BTreeMap<u32, Outcome>> {
     let numbers: Vec<u32> = numbered.keys().copied().collect();
     let outcomes = Mutex::new(BTreeMap::new());
@@ -103,8 +105,15 @@ pub(crate) fn together(
             ..place.clone()
         };
         let mutant = numbered.get(number).context("no such mutant")?;
+        if let Some(outcome) = known.get(mutant) {
+            if let Ok(mut outcomes) = outcomes.lock() {
+                outcomes.insert(*number, outcome);
+            }
+            return Ok(());
+        }
         let batches = noticed.first(&mutant.file, batches(binaries, measured, *number)?);
         let outcome = outcome(&place, &batches, Some(*number))?;
+        known.add(mutant, &outcome)?;
         if let Outcome::Caught(by) = &outcome {
             noticed.count(&mutant.file, by);
         }
@@ -131,10 +140,15 @@ pub(crate) fn alone(
     package: &str,
     numbered: &Numbered<'_>,
     numbers: &BTreeSet<u32>,
+    known: &Known,
 ) -> Result<BTreeMap<u32, Outcome>> {
     let mut outcomes = BTreeMap::new();
     for number in numbers {
         let mutant: &Mutant = numbered.get(number).context("no such mutant")?;
+        if let Some(outcome) = known.get(mutant) {
+            outcomes.insert(*number, outcome);
+            continue;
+        }
         tree.write_one(mutant)?;
         let binaries = build_one(tree, package)?;
         let mut batches = Vec::new();
@@ -151,6 +165,7 @@ pub(crate) fn alone(
             outcome(place, &batches, None)?
         };
         println!("  {outcome:?} {}", mutant.name);
+        known.add(mutant, &outcome)?;
         outcomes.insert(*number, outcome);
     }
     Ok(outcomes)

@@ -1,11 +1,12 @@
 //! Mutation testing with one build: every mutant that `cargo mutants` lists for a package is compiled into one copy of it, each behind
 //! a condition, and the tests run once for each with an environment variable that lets it live.
 //!
-//! usage: `cloister-mutants PACKAGE [--survivors | --only TEXT]`, in the root of the repository; `scripts/mutants.sh` calls it.
+//! usage: `cloister-mutants PACKAGE [--resume | --survivors | --only TEXT]`, in the root of the repository; `scripts/mutants.sh` calls it.
 //! Not covered: code inside macro calls, which the list leaves out as well.
 
 mod compile;
 mod hunt;
+mod known;
 mod mutant;
 mod process;
 mod queue;
@@ -22,6 +23,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::hunt::Outcome;
+use crate::known::Known;
 use crate::mutant::Mutant;
 use crate::process::Place;
 use crate::report::Judged;
@@ -31,6 +33,8 @@ use crate::tree::Tree;
 /// Which mutants run.
 enum Chosen {
     All,
+    /// Those that a run that was cut off had not reached.
+    Rest,
     /// Those that survived the last run.
     Survivors,
     /// Those with this text in their names.
@@ -42,10 +46,11 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (package, chosen) = match arguments.as_slice() {
         [package] => (*package, Chosen::All),
+        [package, "--resume"] => (*package, Chosen::Rest),
         [package, "--survivors"] => (*package, Chosen::Survivors),
         [package, "--only", text] => (*package, Chosen::Only((*text).to_owned())),
         _ => {
-            eprintln!("usage: cloister-mutants PACKAGE [--survivors | --only TEXT]");
+            eprintln!("usage: cloister-mutants PACKAGE [--resume | --survivors | --only TEXT]");
             return ExitCode::from(2);
         }
     };
@@ -70,21 +75,19 @@ fn mutate(package: &str, chosen: &Chosen) -> Result<bool> {
     let tree = Tree::copy(&root, &work.join("tree"), &mutants)?;
     let numbered = choose(&mutants, chosen, &log)?;
     println!("{package}: {} mutants", numbered.len());
-    let outcomes = outcomes(&tree, package, &numbered, &work)?;
+    let all = matches!(chosen, Chosen::All | Chosen::Rest);
+    let kind = if all { "known" } else { "some-known" };
+    let resume = matches!(chosen, Chosen::Rest);
+    let known = work.join(format!("{package}.{kind}"));
+    let known = Known::open(&known, tree.digest(), resume)?;
+    let outcomes = outcomes(&tree, package, &numbered, &work, &known)?;
     let judged: Vec<Judged<'_>> = outcomes
         .into_iter()
         .filter_map(|(number, outcome)| Some((*numbered.get(&number)?, outcome)))
         .map(|(mutant, outcome)| Judged::new(mutant, tree.original(&mutant.file), outcome))
         .collect();
-    let all = matches!(chosen, Chosen::All);
-    report::write(
-        &if all {
-            log
-        } else {
-            work.join(format!("{package}.some"))
-        },
-        &judged,
-    )?;
+    let some = work.join(format!("{package}.some"));
+    report::write(if all { &log } else { &some }, &judged)?;
     let good = report::print(&judged, &explained, all.then_some(tree.folder.as_str()));
     println!("{} s", began.elapsed().as_secs());
     Ok(good)
@@ -97,7 +100,7 @@ fn choose<'a>(mutants: &'a [Mutant], chosen: &Chosen, log: &Path) -> Result<Numb
         _ => Vec::new(),
     };
     let wanted = |mutant: &&Mutant| match chosen {
-        Chosen::All => true,
+        Chosen::All | Chosen::Rest => true,
         Chosen::Survivors => survivors.contains(&mutant.name),
         Chosen::Only(text) => mutant.name.contains(text),
     };
@@ -113,6 +116,7 @@ fn outcomes(
     package: &str,
     numbered: &Numbered<'_>,
     work: &Path,
+    known: &Known,
 ) -> Result<BTreeMap<u32, Outcome>> {
     let built = compile::build(
         tree,
@@ -143,13 +147,13 @@ fn outcomes(
     inside.retain(|number, _| {
         !built.alone.contains_key(number) && !built.unviable.contains_key(number)
     });
-    let mut outcomes = hunt::together(&place, &built.binaries, &measured, &inside)?;
+    let mut outcomes = hunt::together(&place, &built.binaries, &measured, &inside, known)?;
     let apart: BTreeSet<u32> = built.alone.keys().copied().collect();
     for (number, reason) in &built.alone {
         let mutant = numbered.get(number).context("no such mutant")?;
         println!("  alone ({reason}): {}", mutant.name);
     }
-    outcomes.extend(hunt::alone(tree, &place, package, numbered, &apart)?);
+    outcomes.extend(hunt::alone(tree, &place, package, numbered, &apart, known)?);
     let unviable = built.unviable.into_iter();
     outcomes.extend(unviable.map(|(number, words)| (number, Outcome::Unviable(words))));
     Ok(outcomes)

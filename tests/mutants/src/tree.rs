@@ -22,7 +22,7 @@ pub(crate) struct Tree {
     pub(crate) folder: String,
     /// Contents of the files with mutants and of the library's root, as they were.
     originals: BTreeMap<String, String>,
-    /// Contents of all of the package's source files.
+    /// Contents of all of the package's sources, those of its tests among them.
     sources: BTreeMap<String, String>,
 }
 
@@ -199,7 +199,7 @@ fn files(root: &Path) -> Result<Vec<String>> {
 }
 
 fn sources(root: &Path, folder: &str) -> Result<BTreeMap<String, String>> {
-    let within = format!("{folder}/src/");
+    let within = format!("{folder}/");
     let mut sources = BTreeMap::new();
     for file in files(root)? {
         if file.starts_with(&within) && file.ends_with(".rs") {

@@ -31,7 +31,7 @@ pub(crate) fn next(folder: &Path, size: KeySize) -> Result<RsaKeyPair, PkiError>
     }
     let pair = RsaKeyPair::generate(size).map_err(|_| PkiError::Crypto)?;
     let der: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| PkiError::Crypto)?;
-    let new = path.with_extension(format!("{}", std::process::id()));
+    let new = path.with_extension(std::process::id().to_string());
     let written = std::fs::write(&new, der.as_ref()).and_then(|()| std::fs::rename(new, path));
     written.map_err(|_| PkiError::Crypto)?;
     Ok(pair)
