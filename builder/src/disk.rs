@@ -35,6 +35,15 @@ pub(crate) struct Layout {
     pub(crate) table: Table,
 }
 
+/// A disk that can be read: its first bytes from memory, and what is behind them from a file, at the same places.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readable<'a> {
+    /// The first bytes; empty where the file has them.
+    pub(crate) front: &'a [u8],
+    /// The rest.
+    pub(crate) file: &'a File,
+}
+
 /// A disk that was written: what other formats of it are made from.
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
@@ -132,12 +141,7 @@ impl Layout {
 
     /// Writes the disk to `file`, which must be empty.
     pub(crate) fn write(&self, file: &File, contents: &Contents<'_>) -> Result<Written, DiskError> {
-        let mut out = SparseWriter {
-            file,
-            at: 0,
-            hash: Sha256::new(),
-            extents: Vec::new(),
-        };
+        let mut out = SparseWriter::new(Some(file));
         out.write_all(&self.table.primary()?)?;
         let starts = self
             .table
@@ -156,11 +160,52 @@ impl Layout {
         out.zeros_to(self.size() - backup.len() as u64)?;
         out.write_all(&backup)?;
         file.set_len(self.size())?;
-        Ok(Written {
-            size: self.size(),
-            hash: out.hash,
-            extents: out.extents,
-        })
+        Ok(out.finish())
+    }
+
+    /// The first bytes of the disk, up to the root file system.
+    pub(crate) fn front(&self, esp: &Volume<'_>) -> Result<Vec<u8>, DiskError> {
+        let start = |number: usize| {
+            let partition = self.table.partitions.get(number);
+            let bytes = partition.map_or(0, |partition| partition.first * SECTOR as u64);
+            usize::try_from(bytes).unwrap_or_default()
+        };
+        let mut front = self.table.primary()?;
+        front.resize(start(0), 0);
+        esp.write(&mut front)?;
+        front.resize(start(1), 0);
+        Ok(front)
+    }
+}
+
+impl<'a> Readable<'a> {
+    /// A disk that `file` has all of.
+    #[cfg(test)]
+    pub(crate) fn whole(file: &'a File) -> Self {
+        Self { front: &[], file }
+    }
+
+    /// Fills `buffer` with what is at `at` bytes and behind.
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let here = usize::try_from(at).ok().and_then(|at| self.front.get(at..));
+        let here = here.unwrap_or_default();
+        let count = here.len().min(buffer.len());
+        let (first, rest) = buffer.split_at_mut(count);
+        first.copy_from_slice(here.get(..count).unwrap_or_default());
+        self.file.read_exact_at(rest, at + count as u64)
+    }
+
+    /// Reads all `size` bytes once: their hash, and where there is data.
+    pub(crate) fn examine(&self, size: u64) -> io::Result<Written> {
+        let mut out = SparseWriter::new(None);
+        let mut buffer = vec![0; READ];
+        while out.at < size {
+            let count = usize::try_from(size - out.at).map_or(READ, |left| left.min(READ));
+            let piece = buffer.get_mut(..count).unwrap_or_default();
+            self.read_exact_at(piece, out.at)?;
+            out.write_all(piece)?;
+        }
+        Ok(out.finish())
     }
 }
 
@@ -195,15 +240,32 @@ fn copy_root(path: &Path, out: &mut SparseWriter<'_>) -> Result<(), DiskError> {
     }
 }
 
-/// Writes front to back, hashes everything and leaves holes where everything is zero.
+/// Writes front to back, hashes everything and leaves holes where everything is zero; without a file it only hashes.
 struct SparseWriter<'a> {
-    file: &'a File,
+    file: Option<&'a File>,
     at: u64,
     hash: Sha256,
     extents: Vec<Range<u64>>,
 }
 
-impl SparseWriter<'_> {
+impl<'a> SparseWriter<'a> {
+    fn new(file: Option<&'a File>) -> Self {
+        Self {
+            file,
+            at: 0,
+            hash: Sha256::new(),
+            extents: Vec::new(),
+        }
+    }
+
+    fn finish(self) -> Written {
+        Written {
+            size: self.at,
+            hash: self.hash,
+            extents: self.extents,
+        }
+    }
+
     fn zeros_to(&mut self, end: u64) -> io::Result<()> {
         io::copy(&mut io::repeat(0).take(end.saturating_sub(self.at)), self).map(|_| ())
     }
@@ -211,7 +273,9 @@ impl SparseWriter<'_> {
     /// Writes `piece`, which lies within one aligned piece of the disk.
     fn piece(&mut self, piece: &[u8]) -> io::Result<()> {
         if piece.iter().any(|byte| *byte != 0) {
-            self.file.write_all_at(piece, self.at)?;
+            if let Some(file) = self.file {
+                file.write_all_at(piece, self.at)?;
+            }
             let start = self.at - self.at % HOLE;
             let end = start + HOLE;
             match self.extents.last_mut() {
@@ -339,17 +403,53 @@ pub(crate) mod tests {
         for size in [1 << 20, 1 << 16, 4096, 777] {
             let path = dir.path().join(size.to_string());
             let file = File::create_new(&path).unwrap();
-            let mut out = SparseWriter {
-                file: &file,
-                at: 0,
-                hash: Sha256::new(),
-                extents: Vec::new(),
-            };
+            let mut out = SparseWriter::new(Some(&file));
             bytes
                 .chunks(size)
                 .for_each(|piece| out.write_all(piece).unwrap());
             assert_eq!(out.extents, [1 << 16..3 << 16, 4 << 16..5 << 16], "{size}");
         }
+    }
+
+    #[test]
+    fn disk_with_another_front_reads_as_if_it_had_been_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (layout, path, _) = write(dir.path());
+        let kernel = vec![7; 80_000];
+        let files = BTreeMap::from([("EFI/BOOT/BOOTX64.EFI", kernel.as_slice())]);
+        let esp = Volume::new(&files, 64 * MIB, 1).unwrap();
+        let front = layout.front(&esp).unwrap();
+        assert_eq!(front.len(), 65 << 20);
+        let root = dir.path().join("root");
+        let (other, new) = (dir.path().join("other"), File::open(&path).unwrap());
+        let contents = Contents {
+            esp: &esp,
+            root: &root,
+            verity: &[8; 8192],
+        };
+        let wanted = layout
+            .write(&File::create_new(&other).unwrap(), &contents)
+            .unwrap();
+        let disk = Readable {
+            front: &front,
+            file: &new,
+        };
+        let found = disk.examine(layout.size()).unwrap();
+        assert_eq!(found.sha256(), wanted.sha256());
+        assert_eq!((found.size, found.extents), (wanted.size, wanted.extents));
+        let bytes = std::fs::read(&other).unwrap();
+        for (at, length) in [
+            (0, 9),
+            (65 << 20, 4096),
+            ((65 << 20) - 5, 10),
+            (70 << 20, 1),
+        ] {
+            let mut piece = vec![0; length];
+            disk.read_exact_at(&mut piece, at as u64).unwrap();
+            assert_eq!(piece, bytes[at..at + length], "{at}");
+        }
+        let end = layout.size();
+        assert!(disk.read_exact_at(&mut [0; 2], end - 1).is_err());
     }
 
     #[test]

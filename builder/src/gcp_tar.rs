@@ -12,7 +12,6 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use rayon::prelude::*;
@@ -20,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 use thiserror::Error;
 
-use crate::disk::{HOLE, Layout, Written};
+use crate::disk::{HOLE, Layout, Readable, Written};
 use crate::gpt::{GptError, PRIMARY_SECTORS, SECTOR};
 
 /// Google takes disks of whole GiB only.
@@ -72,7 +71,7 @@ enum Source {
 
 /// The archive before it is compressed, readable at any place.
 struct Archive<'a> {
-    raw: &'a File,
+    raw: Readable<'a>,
     /// Runs with the place where each begins, ascending.
     runs: Vec<(u64, Source)>,
     size: u64,
@@ -87,10 +86,10 @@ impl Source {
     }
 }
 
-/// Writes the disk of `layout` that was `written` to `raw`, grown to whole GiB, as an archive to `out`, which must be empty;
+/// Writes the disk `raw` of `layout`, which is as `written` says, grown to whole GiB, as an archive to `out`, which must be empty;
 /// returns SHA-256 and length.
 pub(crate) fn write(
-    raw: &File,
+    raw: Readable<'_>,
     layout: &Layout,
     written: &Written,
     epoch: u64,
@@ -127,7 +126,7 @@ pub(crate) fn write(
 
 impl<'a> Archive<'a> {
     fn new(
-        raw: &'a File,
+        raw: Readable<'a>,
         layout: &Layout,
         written: &Written,
         epoch: u64,

@@ -1,4 +1,5 @@
 //! Golden values of GPUs out of RIMs that were verified: every driver with every VBIOS.
+//! A recipe without RIMs has [`NO_VALUES`], which no reader takes for golden values: its guest refuses every GPU (ADR 69).
 //!
 //! The form is `cloister_gpu::golden`; what a RIM must be before anything of it is used is `cloister_rim`'s business.
 
@@ -13,6 +14,10 @@ use thiserror::Error;
 
 use crate::digest::Digest;
 use crate::recipe::{Gpu, RimFile};
+
+/// The golden values of a recipe without RIMs: the canonical form with no pair in it, which `GoldenValues::from_json` refuses.
+pub(crate) const NO_VALUES: &str =
+    "{\n  \"schema-version\": 1,\n  \"model\": \"GH100\",\n  \"pairs\": []\n}\n";
 
 /// Why RIMs, all of them verified, give no golden values.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -70,8 +75,8 @@ pub(crate) enum RecipeRimsError {
         /// In the RIM.
         found: String,
     },
-    /// The time has no second since 1970.
-    #[error("`rims-checked-at` is {0}, which is not a time since 1970")]
+    /// The time is missing, or has no second since 1970.
+    #[error("`rims-checked-at` is `{0}`, which is not a time since 1970")]
     Time(String),
     /// RIMs that do not go together.
     #[error("the RIMs of the recipe give no golden values")]
@@ -94,16 +99,25 @@ pub(crate) struct RimEntry {
 /// Golden values of a recipe, and what they come from.
 #[derive(Clone, Debug)]
 pub(crate) struct Golden {
-    pub(crate) values: GoldenValues,
+    /// Absent in a recipe without RIMs.
+    values: Option<GoldenValues>,
+    /// The manifests behind them.
     pub(crate) rims: Vec<RimEntry>,
 }
 
 impl Golden {
     /// Reads the RIMs of a recipe in `directory`, compares their digests, and verifies them at the recipe's time against NVIDIA's root.
     pub(crate) fn of_recipe(gpu: &Gpu, directory: &Path) -> Result<Self, RecipeRimsError> {
-        let at = gpu.rims_checked_at.parse().map(jiff::Timestamp::as_second);
+        if gpu.rims.is_empty() {
+            return Ok(Self {
+                values: None,
+                rims: Vec::new(),
+            });
+        }
+        let text = gpu.rims_checked_at.as_deref().unwrap_or_default();
+        let at = text.parse().map(jiff::Timestamp::as_second);
         let at = at.ok().and_then(|at| u64::try_from(at).ok());
-        let at = at.ok_or_else(|| RecipeRimsError::Time(gpu.rims_checked_at.clone()))?;
+        let at = at.ok_or_else(|| RecipeRimsError::Time(text.to_owned()))?;
         let verify = |file: &RimFile| verified(file, directory, at);
         let rims: Vec<Rim> = gpu.rims.iter().map(verify).collect::<Result<_, _>>()?;
         let values = golden_values(&rims)?;
@@ -127,9 +141,20 @@ impl Golden {
             version: rim.version.clone(),
         };
         Ok(Self {
-            values,
+            values: Some(values),
             rims: rims.iter().map(entry).collect(),
         })
+    }
+
+    /// Whether no GPU is ever accepted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.is_none()
+    }
+
+    /// The bytes that the guest's configuration names: golden values, or [`NO_VALUES`].
+    pub(crate) fn to_json(&self) -> String {
+        let values = self.values.as_ref().map(GoldenValues::to_json);
+        values.unwrap_or_else(|| NO_VALUES.to_owned())
     }
 }
 
@@ -317,7 +342,7 @@ mod tests {
         Gpu {
             modules: None,
             driver: "550.144.03".to_owned(),
-            rims_checked_at: "2025-03-01T00:00:00Z".to_owned(),
+            rims_checked_at: Some("2025-03-01T00:00:00Z".to_owned()),
             rims: RIMS.map(file).into(),
         }
     }
@@ -326,7 +351,9 @@ mod tests {
     fn genuine_rims_of_a_recipe_give_one_pair_and_its_origins() {
         let Some(directory) = vectors() else { return };
         let golden = Golden::of_recipe(&recipe_gpu(), &directory).unwrap();
-        let pairs = golden.values.pairs();
+        let values = GoldenValues::from_json(golden.to_json().as_bytes()).unwrap();
+        assert!(!golden.is_empty());
+        let pairs = values.pairs();
         let names: Vec<_> = pairs.iter().map(|p| (p.driver(), p.vbios())).collect();
         assert_eq!(names, [("550.144.03", "96.00.5e.00.03")]);
         // 2025-03-01T00:00:00Z, by `date -u -d`.
@@ -341,6 +368,32 @@ mod tests {
         });
         let versions: Vec<_> = found.collect();
         assert_eq!(versions, ["550.144.03", "96.00.5e.00.03"]);
+    }
+
+    /// What the guest, the verifier and `cloister gpu` read golden values with refuses what a recipe without RIMs has.
+    #[test]
+    fn recipe_without_rims_has_golden_values_that_every_reader_refuses() {
+        let gpu = Gpu {
+            rims_checked_at: None,
+            rims: Vec::new(),
+            ..recipe_gpu()
+        };
+        let golden = Golden::of_recipe(&gpu, Path::new("/nowhere")).unwrap();
+        assert!(golden.is_empty() && golden.rims.is_empty());
+        let text = golden.to_json();
+        let read = GoldenValues::from_json(text.as_bytes());
+        assert_eq!(read, Err(GoldenError::None));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(GoldenValues::from_value(&value), Err(GoldenError::None));
+        // Canonical but for the pair: what is written of one pair, without it, is this text.
+        let rims = [
+            rim(Kind::Driver, "580.159.03", MODEL),
+            rim(Kind::Vbios, "96.00.9F.00.01", MODEL),
+        ];
+        let one = golden_values(&rims).unwrap().to_json();
+        let mut one: serde_json::Value = serde_json::from_str(&one).unwrap();
+        one["pairs"] = serde_json::json!([]);
+        assert_eq!(one, value);
     }
 
     /// The error for a recipe that is changed.
@@ -368,7 +421,7 @@ mod tests {
         // After the last day of the VBIOS RIM's signer, and long before any.
         for time in ["2026-11-22T00:00:00Z", "2001-01-01T00:00:00Z"] {
             let mut gpu = recipe_gpu();
-            gpu.rims_checked_at = time.to_owned();
+            gpu.rims_checked_at = Some(time.to_owned());
             let error = Golden::of_recipe(&gpu, &directory).unwrap_err();
             let expired = matches!(&error, RecipeRimsError::Refused { source, .. } if matches!(**source, RimError::Time(_)));
             assert!(expired, "{time}: {error:?}");
@@ -383,7 +436,7 @@ mod tests {
         assert!(matches!(error, RecipeRimsError::Rims(found) if found == missing));
         let error = of(|gpu| gpu.rims[0].source = "gone".to_owned());
         assert!(matches!(error, RecipeRimsError::Read { path, .. } if path == "gone"));
-        let error = of(|gpu| gpu.rims_checked_at = "1960-01-01T00:00:00Z".to_owned());
+        let error = of(|gpu| gpu.rims_checked_at = Some("1960-01-01T00:00:00Z".to_owned()));
         assert!(matches!(error, RecipeRimsError::Time(_)));
     }
 

@@ -3,13 +3,13 @@
 //! Translates the recipe's `[guest]` and `[kernel]` into `cloister_evidence::guest` (docs/guest-configuration.md), so
 //! that PID 1 needs no TOML. Both are read back with the guest's own parser before they are used.
 
-use std::borrow::Cow;
 use std::io;
 
 use cloister_evidence::guest::{
     Canary, CommandLine, CommandLineError, GOLDEN_VALUES_PATH, GpuPolicy, GuestConfiguration,
     GuestConfigurationError, Network, RootPartitions, Workload,
 };
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -45,8 +45,37 @@ pub(crate) enum GuestError {
         found: String,
     },
     /// A number does not fit.
-    #[error("`memory-max-mib` is {0}, which is more bytes than 64 bits count")]
-    Memory(u64),
+    #[error("`{field}` is {mib}, which is more bytes than 64 bits count")]
+    Memory {
+        /// Key.
+        field: &'static str,
+        /// Value.
+        mib: u64,
+    },
+}
+
+/// A kernel module as the initrd has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct ModuleFile {
+    /// File name, for example `virtio_blk.ko`.
+    file_name: String,
+    /// The ELF file.
+    #[serde(with = "crate::json_bytes")]
+    bytes: Vec<u8>,
+}
+
+impl ModuleFile {
+    /// Reads `module`.
+    ///
+    /// # Errors
+    /// Its archive cannot be read.
+    pub(crate) fn read(module: &Module) -> io::Result<Self> {
+        Ok(Self {
+            file_name: module.file_name.clone(),
+            bytes: module.content.read()?.into_owned(),
+        })
+    }
 }
 
 /// What a guest with a GPU has beside the others.
@@ -61,7 +90,7 @@ pub(crate) struct GpuFiles<'a> {
 /// The encoded configuration for a root of `data_blocks` blocks of 4096 bytes; `golden` are the golden values where there must be a GPU.
 pub(crate) fn configuration(
     recipe: &Recipe,
-    modules: &[Module],
+    modules: &[ModuleFile],
     data_blocks: u64,
     golden: Option<&[u8]>,
 ) -> Result<Vec<u8>, GuestError> {
@@ -100,10 +129,9 @@ pub(crate) fn configuration(
             exec: workload.exec.clone(),
             environment: workload.environment.clone(),
             socket: workload.socket.clone(),
-            memory_max: workload
-                .memory_max_mib
-                .checked_mul(1 << 20)
-                .ok_or(GuestError::Memory(workload.memory_max_mib))?,
+            memory_max: bytes("memory-max-mib", workload.memory_max_mib)?,
+            tmp_max: bytes("tmp-max-mib", workload.tmp_max_mib)?,
+            shm_max: bytes("shm-max-mib", workload.shm_max_mib)?,
         },
         canary: recipe.guest.canary.as_ref().map(|canary| Canary {
             path: canary.path.clone(),
@@ -115,6 +143,11 @@ pub(crate) fn configuration(
     .encode();
     GuestConfiguration::parse(&encoded)?;
     Ok(encoded)
+}
+
+fn bytes(field: &'static str, mib: u64) -> Result<u64, GuestError> {
+    let bytes = mib.checked_mul(1 << 20);
+    bytes.ok_or(GuestError::Memory { field, mib })
 }
 
 /// The kernel command line with the root of the hash tree, without a trailing newline or NUL.
@@ -150,7 +183,7 @@ fn network(network: &recipe::Network) -> Result<Network, GuestError> {
 pub(crate) fn members<'a>(
     init: &'a [u8],
     configuration: &'a [u8],
-    modules: &'a [(String, Cow<'a, [u8]>)],
+    modules: &'a [ModuleFile],
     gpu: Option<GpuFiles<'a>>,
 ) -> Members<'a> {
     let directories = ["cloister", MODULES, "dev", "proc", "root", "run", "sys"];
@@ -184,27 +217,16 @@ pub(crate) fn members<'a>(
         members.insert(golden_path, golden);
         members.insert(GPU_HELPER.to_owned(), helper);
     }
-    members.extend(
-        modules
-            .iter()
-            .map(|(path, bytes)| (path.clone(), Member::File { mode: 0o644, bytes })),
-    );
+    let files = modules.iter().map(|module| Member::File {
+        mode: 0o644,
+        bytes: &module.bytes,
+    });
+    members.extend(module_paths(modules).zip(files));
     members
 }
 
-/// The modules' paths in the initrd, in load order, and their bytes.
-///
-/// # Errors
-/// A module cannot be read.
-pub(crate) fn module_files(modules: &[Module]) -> io::Result<Vec<(String, Cow<'_, [u8]>)>> {
-    module_paths(modules)
-        .zip(modules)
-        .map(|(path, module)| Ok((path, module.content.read()?)))
-        .collect()
-}
-
 /// Paths of the modules in the initrd without a leading slash, numbered in load order.
-fn module_paths(modules: &[Module]) -> impl Iterator<Item = String> {
+fn module_paths(modules: &[ModuleFile]) -> impl Iterator<Item = String> {
     modules
         .iter()
         .enumerate()
@@ -214,18 +236,14 @@ fn module_paths(modules: &[Module]) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Content, Origin};
-
     fn demo() -> Recipe {
         toml::from_str(include_str!("../../recipes/demo/recipe.toml")).unwrap()
     }
 
-    fn modules() -> Vec<Module> {
-        let module = |name: &str| Module {
-            name: name.to_owned(),
+    fn modules() -> Vec<ModuleFile> {
+        let module = |name: &str| ModuleFile {
             file_name: format!("{name}.ko"),
-            content: Content::new(name.as_bytes().to_vec()),
-            origin: Origin::Effect("test"),
+            bytes: name.as_bytes().to_vec(),
         };
         vec![module("dm_mod"), module("dm_verity")]
     }
@@ -317,7 +335,7 @@ mod tests {
             }
         ));
         let error = with(|recipe| recipe.guest.workload.memory_max_mib = u64::MAX);
-        assert!(matches!(error, GuestError::Memory(u64::MAX)));
+        assert!(matches!(error, GuestError::Memory { mib: u64::MAX, .. }));
         let error = with(|recipe| recipe.guest.workload.exec = vec!["relative".to_owned()]);
         assert!(matches!(error, GuestError::Configuration(_)));
     }

@@ -9,7 +9,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_evidence::log::{LogError, boot_events, predict_pcr15};
-use cloister_gpu::GoldenValues;
 use cloister_measure::digest::{Bank, Digest};
 use cloister_measure::reference::{
     Class, GpuReference, LaunchDigestEntry, LaunchPolicy, ReferenceValues, Register, SCHEMA_VERSION,
@@ -56,7 +55,7 @@ pub(crate) struct Measured<'a> {
     /// What the guest logs for `gpu`.
     pub(crate) gpu: &'a str,
     /// What its GPU must measure, where there must be one.
-    pub(crate) golden: Option<&'a GoldenValues>,
+    pub(crate) golden: Option<&'a str>,
     /// What the guest logs for `model`.
     pub(crate) model: &'a str,
     /// The locked AmdSev firmware.
@@ -347,7 +346,7 @@ fn gpu(image: &Measured<'_>) -> Result<Option<GpuReference>, MeasurementsError> 
         return Ok(None);
     };
     Ok(Some(GpuReference {
-        golden_values: serde_json::from_str(&golden.to_json())?,
+        golden_values: serde_json::from_str(golden)?,
         model: image.gpu.to_owned(),
     }))
 }

@@ -2,12 +2,16 @@
 //!
 //! Files are written into a hidden directory beside their final place, synced, and renamed when the build has
 //! succeeded; the manifest goes first and comes last, so that a manifest never stands beside files of another build.
-//! A lock file keeps two builds of one directory apart.
+//! Large files whose contents stay are left where they are, and a disk of which only the front changes is changed in its
+//! place, between these two moments. A lock file keeps two builds of one directory apart.
 
-use std::collections::BTreeMap;
+mod earlier;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -16,6 +20,8 @@ use thiserror::Error;
 
 use crate::cmd::Hinted;
 use crate::store::Digest;
+pub(crate) use earlier::Earlier;
+use earlier::{Stamp, State, replace_front};
 
 /// Name of the manifest.
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -34,14 +40,6 @@ pub(crate) struct Output {
 
 /// Outputs by path relative to the output directory.
 pub(crate) type Outputs = BTreeMap<String, Output>;
-
-/// What the last build of a directory was made of, and what it made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct State {
-    fingerprint: Digest,
-    outputs: Outputs,
-}
 
 /// Why outputs could not be written.
 #[derive(Debug, Error)]
@@ -125,18 +123,15 @@ impl OutputDirectory {
         })
     }
 
-    /// The outputs of the last build, if it had this fingerprint and every file still has its hash.
+    /// The outputs of the last build, if it had this fingerprint and no file was changed since.
     pub(crate) fn unchanged(&self, fingerprint: &Digest) -> Option<Outputs> {
-        let state: State = serde_json::from_slice(&fs::read(self.path.join(STATE)).ok()?).ok()?;
-        if state.fingerprint != *fingerprint || !state.outputs.contains_key(MANIFEST) {
-            return None;
-        }
-        let same = |(name, output): (&String, &Output)| {
-            let found =
-                File::open(self.path.join(name)).and_then(|mut file| Digest::of_reader(&mut file));
-            found.is_ok_and(|(sha256, size)| (Output { sha256, size }) == *output)
-        };
-        state.outputs.par_iter().all(same).then_some(state.outputs)
+        let earlier = self.earlier()?;
+        (earlier.fingerprint() == fingerprint && earlier.is_whole()).then(|| earlier.into_outputs())
+    }
+
+    /// What the last build left.
+    pub(crate) fn earlier(&self) -> Option<Earlier> {
+        Earlier::read(&self.path)
     }
 
     /// Begins to write new outputs.
@@ -149,6 +144,8 @@ impl OutputDirectory {
             directory: self,
             partial,
             outputs: Outputs::new(),
+            kept: BTreeSet::new(),
+            fronts: BTreeMap::new(),
         })
     }
 }
@@ -159,6 +156,10 @@ pub(crate) struct Staging<'a> {
     directory: &'a OutputDirectory,
     partial: TempDir,
     outputs: Outputs,
+    /// Outputs of the last build that stay as they are.
+    kept: BTreeSet<String>,
+    /// Outputs of the last build of which only the first bytes change.
+    fronts: BTreeMap<String, Arc<[u8]>>,
 }
 
 impl Staging<'_> {
@@ -209,15 +210,38 @@ impl Staging<'_> {
         self.outputs.insert(name.to_owned(), output);
     }
 
+    /// The last build's output `name` stays as it is.
+    pub(crate) fn keep(&mut self, name: &str, output: Output) {
+        self.kept.insert(name.to_owned());
+        self.add(name, output);
+    }
+
+    /// The last build's output `name` stays, but for its first bytes, which become `front`; then it is `output`.
+    pub(crate) fn keep_behind(&mut self, name: &str, front: Arc<[u8]>, output: Output) {
+        self.fronts.insert(name.to_owned(), front);
+        self.add(name, output);
+    }
+
+    /// What the last build left, and where.
+    pub(crate) fn earlier(&self) -> Option<Earlier> {
+        self.directory.earlier()
+    }
+
     /// The outputs so far.
     pub(crate) fn outputs(&self) -> &Outputs {
         &self.outputs
     }
 
-    /// Replaces the outputs of the last build by these and removes those that are no more.
-    pub(crate) fn finish(self, fingerprint: Digest) -> Result<Outputs, OutputError> {
+    /// Replaces the outputs of the last build by these and removes those that are no more. `fingerprint` is of everything
+    /// that decides the outputs, `root` of what decides the root image.
+    pub(crate) fn finish(self, fingerprint: Digest, root: Digest) -> Result<Outputs, OutputError> {
         let target = &self.directory.path;
-        self.outputs.par_iter().try_for_each(|(name, _)| {
+        let new: Vec<_> = self
+            .outputs
+            .keys()
+            .filter(|name| self.is_new(name))
+            .collect();
+        new.par_iter().try_for_each(|name| {
             let path = self.partial.path().join(name);
             File::open(&path)
                 .and_then(|file| file.sync_data())
@@ -236,25 +260,45 @@ impl Staging<'_> {
         {
             remove(&target.join(name))?;
         }
-        let last = [MANIFEST.to_owned()];
-        let names = self
-            .outputs
-            .keys()
-            .filter(|name| *name != MANIFEST)
-            .chain(&last);
-        for name in names {
+        for (name, front) in &self.fronts {
+            let path = target.join(name);
+            replace_front(&path, front).map_err(|error| OutputError::new(&path, error))?;
+        }
+        let last = MANIFEST.to_owned();
+        for name in new.into_iter().filter(|name| **name != last) {
             self.place(name)?;
         }
+        self.place(MANIFEST)?;
+        self.leave_state(fingerprint, root)?;
+        Ok(self.outputs)
+    }
+
+    fn is_new(&self, name: &str) -> bool {
+        !self.kept.contains(name) && !self.fronts.contains_key(name)
+    }
+
+    /// Writes what the next build compares itself with.
+    fn leave_state(&self, fingerprint: Digest, root: Digest) -> Result<(), OutputError> {
+        let stamp = |name: &String| {
+            let path = self.directory.path.join(name);
+            let stamp = Stamp::of(&path).map_err(|error| OutputError::new(&path, error))?;
+            Ok((name.clone(), stamp))
+        };
         let state = State {
             fingerprint,
+            root,
             outputs: self.outputs.clone(),
+            stamps: self
+                .outputs
+                .keys()
+                .map(stamp)
+                .collect::<Result<_, OutputError>>()?,
         };
         let path = self.partial.path().join(STATE);
         let text =
             serde_json::to_vec(&state).map_err(|error| OutputError::new(&path, error.into()))?;
         fs::write(&path, text).map_err(|error| OutputError::new(&path, error))?;
-        self.place(STATE)?;
-        Ok(self.outputs)
+        self.place(STATE)
     }
 
     fn place(&self, name: &str) -> Result<(), OutputError> {
@@ -281,6 +325,7 @@ mod tests {
     use super::*;
 
     const FINGERPRINT: Digest = Digest([1; 32]);
+    const ROOT: Digest = Digest([7; 32]);
 
     fn build(path: &Path, files: &[(&str, &[u8])]) -> Outputs {
         let directory = OutputDirectory::hold(path, || ()).unwrap();
@@ -288,7 +333,7 @@ mod tests {
         for (name, bytes) in files {
             staging.write(name, bytes).unwrap();
         }
-        staging.finish(FINGERPRINT).unwrap()
+        staging.finish(FINGERPRINT, ROOT).unwrap()
     }
 
     fn names(path: &Path) -> Vec<String> {

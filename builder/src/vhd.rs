@@ -8,12 +8,13 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::disk::{MIB, Written};
+use crate::disk::{MIB, Readable, Written};
 use crate::guid::Guid;
 use crate::le::{array_at, put};
 
@@ -265,29 +266,44 @@ fn expect(field: &'static str, wanted: u64, found: u64) -> Result<(), FooterErro
     })
 }
 
-/// Writes the disk that was `written` to `raw` once more to `out`, which must be empty, with the footer behind it, and
+/// Writes the disk `raw`, which is as `written` says, once more to `out`, which must be empty, with the footer behind it, and
 /// returns SHA-256 and length. Only data is copied, within the kernel where it can; nothing is hashed twice.
 pub(crate) fn write(
-    raw: &File,
+    raw: Readable<'_>,
     written: &Written,
     id: Guid,
     out: &File,
 ) -> Result<([u8; 32], u64), VhdError> {
     let size = written.size;
-    let (mut from, mut to) = (raw, out);
     for extent in &written.extents {
-        from.seek(SeekFrom::Start(extent.start))?;
-        to.seek(SeekFrom::Start(extent.start))?;
-        let length = extent.end - extent.start;
-        let copied = io::copy(&mut io::Read::take(from, length), &mut to)?;
-        if copied != length {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
+        copy(raw, extent, out)?;
     }
-    let footer = Footer::new(size, id).encode();
-    out.write_all_at(&footer, size)?;
+    out.write_all_at(&Footer::new(size, id).encode(), size)?;
+    Ok(digest(written, id))
+}
+
+/// SHA-256 and length of what [`write`] makes of the disk that was `written`.
+pub(crate) fn digest(written: &Written, id: Guid) -> ([u8; 32], u64) {
+    let footer = Footer::new(written.size, id).encode();
     let hash: Sha256 = written.hash.clone().chain_update(footer);
-    Ok((hash.finalize().into(), size + FOOTER as u64))
+    (hash.finalize().into(), written.size + FOOTER as u64)
+}
+
+fn copy(raw: Readable<'_>, extent: &Range<u64>, out: &File) -> io::Result<()> {
+    let edge = extent.end.min(extent.start.max(raw.front.len() as u64));
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    if let Some(front) = raw.front.get(place(extent.start)..place(edge)) {
+        out.write_all_at(front, extent.start)?;
+    }
+    let (mut from, mut to) = (raw.file, out);
+    from.seek(SeekFrom::Start(edge))?;
+    to.seek(SeekFrom::Start(edge))?;
+    let length = extent.end - edge;
+    let copied = io::copy(&mut io::Read::take(from, length), &mut to)?;
+    if copied == length {
+        return Ok(());
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 #[cfg(test)]

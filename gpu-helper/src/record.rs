@@ -1,8 +1,8 @@
 //! What PID 1 asks and what the helper answers, over one stream socket.
 //!
-//! A request has 33 bytes: its number, then a nonce, which is zeros where there is none. A record is a frame: length as `u32`
+//! A request has 33 bytes: its number, then a nonce, or a number as `u64` little-endian and zeros, or zeros alone. A record is a frame: length as `u32`
 //! little-endian, at most [`MAX_RECORD`] bytes, then the body: its number, then its fields in order. Numbers are `u32` little-endian;
-//! bytes and text have a `u32` length in front; lists have a `u32` count. What decodes encodes to the same bytes again.
+//! bytes and text have a `u32` length in front; lists have a `u32` count. NVML's one `u64` is written as a number for its low half and one for its high half. What decodes encodes to the same bytes again.
 //! Numbers of NVML are passed on as they came, whatever they say. Spec of those: NVML API reference, "Confidential Computing APIs".
 
 use thiserror::Error;
@@ -32,6 +32,11 @@ pub enum Request {
     },
     /// Set the ready state to 1 and read it back.
     Ready,
+    /// Set the threshold for key rotation and read it back.
+    KeyRotation {
+        /// `maxAttackerAdvantage`.
+        attacker_advantage: u64,
+    },
 }
 
 /// A record of the helper.
@@ -48,6 +53,8 @@ pub enum Record {
         /// The ready state that was read back.
         after: u32,
     },
+    /// Answers [`Request::KeyRotation`]: the attacker advantage that was read back, or `None` where library or driver have no such threshold.
+    KeyRotation(Option<u64>),
     /// Answers anything: a call failed.
     Failed(Failure),
 }
@@ -138,6 +145,7 @@ impl Request {
             Self::Probe => (1, [0; 32]),
             Self::Evidence { nonce } => (2, *nonce),
             Self::Ready => (3, [0; 32]),
+            Self::KeyRotation { attacker_advantage } => (4, wide(*attacker_advantage)),
         };
         let mut bytes = [0; REQUEST];
         let (first, rest) = bytes.split_at_mut(1);
@@ -156,6 +164,11 @@ impl Request {
             1 => Self::Probe,
             2 => Self::Evidence { nonce: *nonce },
             3 => Self::Ready,
+            4 => Self::KeyRotation {
+                attacker_advantage: nonce
+                    .first_chunk()
+                    .map_or(0, |low| u64::from_le_bytes(*low)),
+            },
             _ => return Err(RecordError("request")),
         };
         match request.encode() == *bytes {
@@ -163,6 +176,15 @@ impl Request {
             false => Err(RecordError("request")),
         }
     }
+}
+
+/// A number in the place of a nonce.
+fn wide(number: u64) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (to, from) in bytes.iter_mut().zip(number.to_le_bytes()) {
+        *to = from;
+    }
+    bytes
 }
 
 impl Record {
@@ -184,6 +206,15 @@ impl Record {
                 [3, *before, *after]
                     .into_iter()
                     .for_each(|number| out.number(number));
+            }
+            Self::KeyRotation(None) => {
+                out.number(5);
+                out.number(0);
+            }
+            Self::KeyRotation(Some(advantage)) => {
+                out.number(5);
+                out.number(1);
+                out.0.extend(advantage.to_le_bytes());
             }
             Self::Failed(failure) => {
                 let (kind, detail) = failure.cause.numbers();
@@ -223,6 +254,11 @@ impl Record {
             4 => Self::Failed(Failure {
                 call: input.text()?,
                 cause: Cause::read(input.number()?, input.number()?)?,
+            }),
+            5 => Self::KeyRotation(match input.number()? {
+                0 => None,
+                1 => Some(u64::from(input.number()?) | u64::from(input.number()?) << 32),
+                _ => return Err(RECORD),
             }),
             _ => return Err(RECORD),
         };
@@ -397,6 +433,9 @@ mod tests {
                 before: 0,
                 after: 1,
             },
+            Record::KeyRotation(None),
+            Record::KeyRotation(Some(60)),
+            Record::KeyRotation(Some(u64::MAX - 1)),
         ];
         let causes = [Cause::Start, Cause::Library, Cause::Symbol, Cause::Text];
         records.extend(causes.map(failed));
@@ -414,6 +453,12 @@ mod tests {
             Request::Probe,
             Request::Evidence { nonce: [7; 32] },
             Request::Ready,
+            Request::KeyRotation {
+                attacker_advantage: 60,
+            },
+            Request::KeyRotation {
+                attacker_advantage: u64::MAX,
+            },
         ];
         for request in requests {
             assert_eq!(Request::decode(&request.encode()), Ok(request));

@@ -50,6 +50,7 @@ impl Session<'_> {
             Request::Probe => self.probe(),
             Request::Evidence { nonce } => self.evidence(nonce),
             Request::Ready => self.ready(),
+            Request::KeyRotation { attacker_advantage } => self.key_rotation(*attacker_advantage),
         }
     }
 
@@ -112,6 +113,17 @@ impl Session<'_> {
         all.map(Record::Evidence)
     }
 
+    /// A library without the call, or a driver that does not support it, has no threshold; every other failure is one.
+    fn key_rotation(&mut self, attacker_advantage: u64) -> Result<Record, Failure> {
+        let nvml = self.nvml()?;
+        match nvml.set_attacker_advantage(attacker_advantage) {
+            Ok(()) => nvml.attacker_advantage().map(Some),
+            Err(failure) if is_absent(failure.cause) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+        .map(Record::KeyRotation)
+    }
+
     fn ready(&mut self) -> Result<Record, Failure> {
         let nvml = self.nvml()?;
         let before = nvml.ready()?;
@@ -119,6 +131,11 @@ impl Session<'_> {
         let after = nvml.ready()?;
         Ok(Record::Ready { before, after })
     }
+}
+
+/// Whether a call is not there: no symbol, or "not supported" or "function not found" of the driver.
+fn is_absent(cause: Cause) -> bool {
+    matches!(cause, Cause::Symbol | Cause::Code(3 | 13))
 }
 
 /// More devices than a record has room for, or another number than before.

@@ -4,7 +4,7 @@
 //! branch 595. The library is NVIDIA's, closed, and measured with the image: that its functions have these types is its
 //! word. Sizes that it returns are not believed: every slice is bounded by the array that it is of.
 
-use core::ffi::{c_char, c_uint};
+use core::ffi::{c_char, c_uint, c_ulonglong};
 use std::path::Path;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
@@ -61,12 +61,23 @@ struct AttestationReport {
     cec_report: [u8; 0x1000],
 }
 
+/// `nvmlConfComputeSetKeyRotationThresholdInfo_t`, and the same of `Get`, whose number is called `attackerAdvantage`.
+#[repr(C)]
+struct KeyRotation {
+    version: c_uint,
+    attacker_advantage: c_ulonglong,
+}
+
+/// Size of the threshold, and 1 for the version of the structure.
+const KEY_ROTATION_VERSION: c_uint = 0x0100_0010;
+
 /// Size of the settings, and 1 for the version of the structure, as the library wants it.
 const SETTINGS_VERSION: c_uint = 0x0100_0014;
 
 const _: () = {
     assert!(size_of::<Capabilities>() == 8);
     assert!(size_of::<Settings>() == 20);
+    assert!(size_of::<KeyRotation>() == 16);
     assert!(size_of::<Certificate>() == 9224);
     assert!(size_of::<AttestationReport>() == 12332);
 };
@@ -149,6 +160,39 @@ impl Nvml {
     pub(crate) fn set_ready(&self) -> Result<(), Failure> {
         type Call = unsafe extern "C" fn(c_uint) -> Return;
         call!(self, "nvmlSystemSetConfComputeGpusReadyState", Call, 1)
+    }
+
+    /// Sets `maxAttackerAdvantage`, at which the driver takes a new key.
+    pub(crate) fn set_attacker_advantage(&self, advantage: u64) -> Result<(), Failure> {
+        type Call = unsafe extern "C" fn(*mut KeyRotation) -> Return;
+        let mut threshold = KeyRotation {
+            version: KEY_ROTATION_VERSION,
+            attacker_advantage: advantage,
+        };
+        let from = &raw mut threshold;
+        call!(
+            self,
+            "nvmlSystemSetConfComputeKeyRotationThresholdInfo",
+            Call,
+            from
+        )
+    }
+
+    /// `attackerAdvantage`.
+    pub(crate) fn attacker_advantage(&self) -> Result<u64, Failure> {
+        type Call = unsafe extern "C" fn(*mut KeyRotation) -> Return;
+        let mut threshold = KeyRotation {
+            version: KEY_ROTATION_VERSION,
+            attacker_advantage: 0,
+        };
+        let into = &raw mut threshold;
+        call!(
+            self,
+            "nvmlSystemGetConfComputeKeyRotationThresholdInfo",
+            Call,
+            into
+        )?;
+        Ok(threshold.attacker_advantage)
     }
 
     pub(crate) fn count(&self) -> Result<u32, Failure> {

@@ -22,6 +22,11 @@ const MODEL: &str = "root";
 /// Leaves whose sessions are answered: connections keep the leaf they began with, and one is made each half day.
 const LEAVES: usize = 16;
 
+/// Why a session is refused.
+const NO_LEAF: &str = "no evidence was made for this leaf";
+/// Why evidence of the GPU is refused.
+const TOO_SOON: &str = "evidence of the GPU was asked for less than a minute ago";
+
 /// Why evidence cannot be given; ends the boot when it happens there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -111,6 +116,11 @@ impl Attester {
                 spki_sha256,
                 entries,
             } => self.sessions(spki_sha256, entries).map(Some),
+            Request::NewSession {
+                spki_sha256,
+                nonce,
+                exporter,
+            } => self.new_session(spki_sha256, *nonce, *exporter).map(Some),
             Request::Listening | Request::Healthy | Request::Failed { .. } => Ok(None),
         }
     }
@@ -124,19 +134,17 @@ impl Attester {
         let validity = not_after.checked_sub(not_before);
         if validity.is_none_or(|seconds| seconds == 0 || seconds > MAX_LEAF_VALIDITY) {
             let reason = format!("leaf validity must be 1 to {MAX_LEAF_VALIDITY} seconds");
-            return Ok(Reply::Refused { reason });
+            return Ok(refused(&reason));
         }
-        let nonce = gpu_nonce(spki, not_before, not_after);
-        let Ok(devices) = self.gpu.devices(&nonce)? else {
-            let reason = "evidence of the GPU was asked for less than a minute ago".to_owned();
-            return Ok(Reply::Refused { reason });
-        };
-        let devices = devices.encode();
-        let log = self.closed_log()?;
         let mode = Mode::Leaf {
             not_before,
             not_after,
         };
+        let Ok(devices) = self.gpu.devices(&gpu_nonce(&mode, spki))? else {
+            return Ok(refused(TOO_SOON));
+        };
+        let devices = devices.encode();
+        let log = self.closed_log()?;
         let binding = binding(&mode, spki, &devices, &log);
         let cpu = self.tee.evidence(&binding.report_data())?;
         self.leaves.push_back((*spki, devices.clone()));
@@ -169,8 +177,7 @@ impl Attester {
         let mut leaves = self.leaves.iter().rev();
         let leaf = leaves.find(|(leaf, _)| leaf == spki);
         let (Some((_, devices)), Log::Closed(log)) = (leaf, &self.log) else {
-            let reason = "no evidence was made for this leaf".to_owned();
-            return Ok(Reply::Refused { reason });
+            return Ok(refused(NO_LEAF));
         };
         let bindings: Vec<_> = entries
             .iter()
@@ -185,6 +192,36 @@ impl Attester {
             cpu: self.tee.evidence(&batch.report_data())?,
         })
     }
+
+    /// One session with evidence of the GPU that answers its nonce; by itself, because the section is no other session's.
+    fn new_session(
+        &mut self,
+        spki: &[u8; 32],
+        nonce: [u8; 32],
+        exporter: [u8; 32],
+    ) -> Result<Reply, AttestError> {
+        let Log::Closed(log) = &self.log else {
+            return Ok(refused(NO_LEAF));
+        };
+        if !self.leaves.iter().any(|(leaf, _)| leaf == spki) {
+            return Ok(refused(NO_LEAF));
+        }
+        let mode = Mode::Session { nonce, exporter };
+        let devices = match self.gpu.session_devices(&gpu_nonce(&mode, spki))? {
+            Some(Ok(devices)) => devices.encode(),
+            Some(Err(_)) => return Ok(refused(TOO_SOON)),
+            None => return Ok(refused("no GPU takes part")),
+        };
+        let batch = Batch::new(&[binding(&mode, spki, &devices, log)])?;
+        let cpu = self.tee.evidence(&batch.report_data())?;
+        let log = log.clone();
+        Ok(Reply::Evidence { cpu, devices, log })
+    }
+}
+
+fn refused(reason: &str) -> Reply {
+    let reason = reason.to_owned();
+    Reply::Refused { reason }
 }
 
 #[cfg(test)]
@@ -343,6 +380,20 @@ mod tests {
             let reply = attester.answer(&session(spki)).unwrap();
             assert!(matches!(reply, Some(Reply::Quote { .. })), "{spki}");
         }
+    }
+
+    #[test]
+    fn new_evidence_is_refused_without_a_leaf_and_without_a_gpu() {
+        let mut attester = attester();
+        let new = Request::NewSession {
+            spki_sha256: [1; 32],
+            nonce: [2; 32],
+            exporter: [3; 32],
+        };
+        assert_eq!(attester.answer(&new).unwrap(), Some(refused(NO_LEAF)));
+        evidence(&mut attester);
+        let wanted = Some(refused("no GPU takes part"));
+        assert_eq!(attester.answer(&new).unwrap(), wanted);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use cloister_evidence::bundle::CpuKind;
 use nix::sys::signalfd::SignalFd;
 
 use crate::attest::{AttestError, Attester};
@@ -147,6 +148,7 @@ struct GpuChecked {
 struct Attested {
     configured: Configured,
     supervisor: Supervisor,
+    cpu: CpuKind,
 }
 
 /// `serve` answers on its port.
@@ -182,6 +184,9 @@ pub fn run(console: &mut Console) -> Outcome<Infallible> {
         "serving on port {}",
         serving.0.configured.guest.listen
     ));
+    if serving.0.cpu == CpuKind::Azure {
+        spawn::provision().map_err(Stage::Serve.failed())?;
+    }
     let canary = serving.0.configured.guest.canary.clone();
     let supervisor = workload(serving);
     let mut supervisor = timed(console, Stage::Workload, supervisor)?;
@@ -286,6 +291,7 @@ fn attest(checked: GpuChecked) -> Outcome<Attested> {
         signals,
     } = begun;
     let tee = tee::detect().map_err(Stage::Attest.failed())?;
+    let cpu = tee.kind();
     let word = configured.guest.gpu.word();
     let attester = Attester::new(tee, configured.bytes.clone(), word, gpu)
         .map_err(|error| BootError::from(SuperviseError::Attest(error)))?;
@@ -294,6 +300,7 @@ fn attest(checked: GpuChecked) -> Outcome<Attested> {
     Ok(Attested {
         configured,
         supervisor,
+        cpu,
     })
 }
 
@@ -308,6 +315,7 @@ fn workload(serving: Serving) -> Outcome<Supervisor> {
     let Serving(Attested {
         configured,
         mut supervisor,
+        ..
     }) = serving;
     let running = spawn::workload(&configured.guest.workload).map_err(Stage::Workload.failed())?;
     supervisor.watch(running);

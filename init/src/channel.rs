@@ -72,6 +72,15 @@ pub enum Request {
         /// Nonce and exporter of each session, in the order of the Merkle tree's leaves.
         entries: Vec<([u8; 32], [u8; 32])>,
     },
+    /// Evidence for one session with a report of the GPU that answers its nonce; answered by [`Reply::Evidence`] or [`Reply::Refused`].
+    NewSession {
+        /// SHA-256 of the DER SubjectPublicKeyInfo of its leaf.
+        spki_sha256: [u8; 32],
+        /// The client's nonce.
+        nonce: [u8; 32],
+        /// The connection's exporter.
+        exporter: [u8; 32],
+    },
     /// The listener answers from now on. No reply.
     Listening,
     /// The workload answered its canary; requests reach it from now on. No reply.
@@ -100,6 +109,7 @@ impl std::fmt::Debug for Request {
                 .debug_struct("Sessions")
                 .field("count", &entries.len())
                 .finish_non_exhaustive(),
+            Self::NewSession { .. } => f.write_str("NewSession"),
             Self::Listening => f.write_str("Listening"),
             Self::Healthy => f.write_str("Healthy"),
             Self::Failed { reason } => f.debug_struct("Failed").field("reason", reason).finish(),
@@ -233,7 +243,8 @@ impl Configuration {
 }
 
 impl Request {
-    /// `[1, spki, notBefore, notAfter]`, `[2, spki, [nonce, exporter]...]`, `[3]`, `[4, reason]`, `[5]`.
+    /// `[1, spki, notBefore, notAfter]`, `[2, spki, [nonce, exporter]...]`, `[3]`, `[4, reason]`, `[5]`,
+    /// `[6, spki, nonce, exporter]`.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         encoded(|e| match self {
@@ -263,6 +274,14 @@ impl Request {
             Self::Listening => e.array(1)?.u8(3)?.ok(),
             Self::Failed { reason } => e.array(2)?.u8(4)?.str(reason)?.ok(),
             Self::Healthy => e.array(1)?.u8(5)?.ok(),
+            Self::NewSession {
+                spki_sha256,
+                nonce,
+                exporter,
+            } => {
+                e.array(4)?.u8(6)?.bytes(spki_sha256)?;
+                e.bytes(nonce)?.bytes(exporter)?.ok()
+            }
         })
     }
 
@@ -309,7 +328,12 @@ impl Request {
                 _ => refuse("at most 256 bytes wanted"),
             },
             5 => Ok(Self::Healthy),
-            _ => refuse("request 1 to 5 wanted"),
+            6 => Ok(Self::NewSession {
+                spki_sha256: digest(d)?,
+                nonce: digest(d)?,
+                exporter: digest(d)?,
+            }),
+            _ => refuse("request 1 to 6 wanted"),
         }
     }
 }
@@ -452,6 +476,11 @@ mod tests {
                 spki_sha256: [1; 32],
                 entries: vec![([2; 32], [3; 32]); 64],
             },
+            Request::NewSession {
+                spki_sha256: [1; 32],
+                nonce: [2; 32],
+                exporter: [3; 32],
+            },
             Request::Listening,
             Request::Healthy,
             Request::Failed {
@@ -545,6 +574,12 @@ mod tests {
             entries: vec![([2; 32], [3; 32])],
         };
         assert_eq!(format!("{request:?}"), "Sessions { count: 1, .. }");
+        let request = Request::NewSession {
+            spki_sha256: [1; 32],
+            nonce: [2; 32],
+            exporter: [3; 32],
+        };
+        assert_eq!(format!("{request:?}"), "NewSession");
     }
 
     #[test]

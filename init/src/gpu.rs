@@ -49,7 +49,7 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(120);
 const EVIDENCE_PATIENCE: Duration = Duration::from_secs(30);
 /// For the ready state.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
-/// Between two reports: a report that fails is the end of the guest, so nobody may ask for many.
+/// Between two reports for leaves, and between two for clients: a report that fails is the end of the guest, so nobody may ask for many.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the stage found.
@@ -67,8 +67,10 @@ pub struct H100 {
     helper: Helper,
     probed: Probed,
     golden: GoldenValues,
-    /// When evidence was last asked for; never before the first leaf.
+    /// When evidence for a leaf was last asked for; never before the first leaf.
     asked: Option<Instant>,
+    /// When a client last asked for evidence. Apart from the other, so that no client can keep a leaf from being made.
+    asked_by_client: Option<Instant>,
     /// Serial number of the device whose evidence made it ready.
     serial: Option<Vec<u8>>,
     /// The last client that closes the device tears its session down, and with it the ready state.
@@ -181,6 +183,7 @@ impl H100 {
             probed,
             golden,
             asked: None,
+            asked_by_client: None,
             serial: None,
             _held: held,
         })
@@ -188,7 +191,6 @@ impl H100 {
 
     /// Evidence for `nonce`, judged; the first that holds makes the GPU ready.
     fn evidence(&mut self, nonce: &[u8; 32]) -> Result<Devices, GpuError> {
-        self.asked = Some(Instant::now());
         let request = Request::Evidence { nonce: *nonce };
         let Record::Evidence(evidence) = self.helper.ask(request, EVIDENCE_PATIENCE)? else {
             return Err(GpuError::Unasked);
@@ -206,8 +208,20 @@ impl H100 {
         Ok(verified.devices)
     }
 
+    /// Sets the threshold for key rotation, which only a GPU takes that is not ready.
+    fn set_key_rotation(&mut self) -> Result<(), GpuError> {
+        let request = Request::KeyRotation {
+            attacker_advantage: judge::ATTACKER_ADVANTAGE,
+        };
+        match self.helper.ask(request, READY_PATIENCE)? {
+            Record::KeyRotation(found) => self.probed.key_rotation(found),
+            _ => Err(GpuError::Unasked),
+        }
+    }
+
     /// Sets the ready state, for which there must be a verdict, and reads it back.
     fn set_ready(&mut self, _: &Verified) -> Result<(), GpuError> {
+        self.set_key_rotation()?;
         let answer = self.helper.ask(Request::Ready, READY_PATIENCE);
         match answer.map_err(latched)? {
             Record::Ready {
@@ -219,6 +233,10 @@ impl H100 {
             _ => Err(GpuError::Unasked),
         }
     }
+}
+
+fn is_recent(asked: Option<Instant>) -> bool {
+    asked.is_some_and(|asked| asked.elapsed() < INTERVAL)
 }
 
 /// The driver's way to say that it will never become ready.
@@ -253,10 +271,31 @@ impl Gpu {
     pub fn devices(&mut self, nonce: &[u8; 32]) -> Result<Result<Devices, TooSoon>, GpuError> {
         match self {
             Self::None => Ok(Ok(Devices::None)),
-            Self::H100(gpu) if gpu.asked.is_some_and(|asked| asked.elapsed() < INTERVAL) => {
-                Ok(Err(TooSoon))
+            Self::H100(gpu) if is_recent(gpu.asked) => Ok(Err(TooSoon)),
+            Self::H100(gpu) => {
+                gpu.asked = Some(Instant::now());
+                gpu.evidence(nonce).map(Ok)
             }
-            Self::H100(gpu) => gpu.evidence(nonce).map(Ok),
+        }
+    }
+
+    /// The device section for one session, at a client's request; `None` without a GPU, or before it is ready.
+    ///
+    /// # Errors
+    /// [`GpuError`], after which the guest must end.
+    pub fn session_devices(
+        &mut self,
+        nonce: &[u8; 32],
+    ) -> Result<Option<Result<Devices, TooSoon>>, GpuError> {
+        match self {
+            Self::H100(gpu) if gpu.serial.is_some() => {
+                if is_recent(gpu.asked_by_client) {
+                    return Ok(Some(Err(TooSoon)));
+                }
+                gpu.asked_by_client = Some(Instant::now());
+                gpu.evidence(nonce).map(Ok).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 

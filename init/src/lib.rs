@@ -8,7 +8,7 @@
 //! | [`tpm`], [`tee`], [`attest`] | commands, devices and answers: the evidence |
 //! | [`channel`] | what PID 1 and `serve` say to each other |
 //! | [`spawn`], [`supervise`], [`power`], [`uevent`] | PID 1's side of its children, and the end |
-//! | [`confine`], [`root`], [`front`], [`workload`] | the children's side, up to their own code |
+//! | [`confine`], [`root`], [`front`], [`workload`], [`provision`] | the children's side, up to their own code |
 //! | [`serve`] | the attested TLS front |
 //! | `sys` | the only unsafe code of PID 1 |
 //!
@@ -30,6 +30,7 @@ pub mod modules;
 pub mod mount;
 pub mod network;
 pub mod power;
+pub mod provision;
 pub mod root;
 pub mod serve;
 pub mod settings;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cloister_init::{boot, console::Console, front, gpu, power, spawn, workload};
+use cloister_init::{boot, console::Console, front, gpu, power, provision, spawn, workload};
 
 fn main() -> ExitCode {
     // The children are told their role by their own name. Arguments tell nothing: the kernel hands
@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Some(spawn::SERVE) => front::main(),
         Some(spawn::WORKLOAD) => workload::main(),
         Some(spawn::GPU_HELPER) => gpu::main(),
+        Some(spawn::PROVISION) => provision::main(),
         _ if std::process::id() == 1 => init(),
         _ => {
             let usage = "cloister-init is PID 1 of a Cloister guest; it does nothing elsewhere\n";

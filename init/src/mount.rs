@@ -3,8 +3,10 @@
 //! PID 1 stays on the initramfs. The workload's table is applied in its own mount namespace, below
 //! the mounted verity root, before that becomes its root directory.
 
+use std::borrow::Cow;
 use std::path::Path;
 
+use cloister_evidence::guest::Workload;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
@@ -17,7 +19,7 @@ pub const SHARED: &str = "/run/workload";
 pub const ROOT: &str = "/root";
 
 /// One mount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// Device, directory or a word for the reader of `/proc/mounts`.
     pub source: &'static str,
@@ -28,7 +30,7 @@ pub struct Mount {
     /// Flags.
     pub flags: MsFlags,
     /// Options of the file system.
-    pub options: &'static str,
+    pub options: Cow<'static, str>,
 }
 
 /// A mount that failed.
@@ -63,7 +65,7 @@ pub fn boot_plan() -> Vec<Mount> {
         target,
         kind,
         flags: SAFE,
-        options: "",
+        options: Cow::Borrowed(""),
     };
     vec![
         Mount {
@@ -71,7 +73,7 @@ pub fn boot_plan() -> Vec<Mount> {
             target: "/dev",
             kind: "devtmpfs",
             flags: DEVICES,
-            options: "mode=0755",
+            options: Cow::Borrowed("mode=0755"),
         },
         kernel("proc", "/proc"),
         kernel("sysfs", "/sys"),
@@ -82,7 +84,7 @@ pub fn boot_plan() -> Vec<Mount> {
             target: "/run",
             kind: "tmpfs",
             flags: SAFE,
-            options: "mode=0755,size=64k",
+            options: Cow::Borrowed("mode=0755,size=64k"),
         },
         // A socket and nothing else of size: `serve` is confined to this directory.
         Mount {
@@ -90,7 +92,7 @@ pub fn boot_plan() -> Vec<Mount> {
             target: SHARED,
             kind: "tmpfs",
             flags: SAFE,
-            options: "mode=0700,size=1m",
+            options: Cow::Borrowed("mode=0700,size=1m"),
         },
     ]
 }
@@ -104,7 +106,7 @@ pub fn configfs_plan(sys: &Path) -> Vec<Mount> {
         target: "/sys/kernel/config",
         kind: "configfs",
         flags: SAFE,
-        options: "",
+        options: Cow::Borrowed(""),
     };
     present.then_some(configfs).into_iter().collect()
 }
@@ -118,19 +120,19 @@ pub fn root_plan(device: &'static str) -> Mount {
         target: ROOT,
         kind: "erofs",
         flags,
-        options: "",
+        options: Cow::Borrowed(""),
     }
 }
 
-/// The workload's mounts over the verity root, in order.
+/// The mounts of `workload` over the verity root, in order.
 #[must_use]
-pub fn workload_plan() -> Vec<Mount> {
+pub fn workload_plan(workload: &Workload) -> Vec<Mount> {
     let bind = |source, target| Mount {
         source,
         target,
         kind: "",
         flags: MsFlags::MS_BIND,
-        options: "",
+        options: Cow::Borrowed(""),
     };
     let flags = SAFE | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
     let tmpfs = |target, flags, options| Mount {
@@ -138,7 +140,11 @@ pub fn workload_plan() -> Vec<Mount> {
         target,
         kind: "tmpfs",
         flags,
-        options,
+        options: Cow::Borrowed(options),
+    };
+    let sized = |target, flags, size: u64| Mount {
+        options: writable(size),
+        ..tmpfs(target, flags, "")
     };
     vec![
         Mount {
@@ -146,14 +152,29 @@ pub fn workload_plan() -> Vec<Mount> {
             target: "/root/proc",
             kind: "proc",
             flags: SAFE,
-            options: "",
+            options: Cow::Borrowed(""),
         },
-        tmpfs("/root/dev", DEVICES, "mode=0755,size=64k"),
-        tmpfs("/root/dev/shm", SAFE, "mode=1777"),
+        // Programs ask it for processors, memory nodes and devices. Of the network it shows this namespace's.
+        Mount {
+            source: "sysfs",
+            target: "/root/sys",
+            kind: "sysfs",
+            flags: SAFE.union(MsFlags::MS_RDONLY),
+            options: Cow::Borrowed(""),
+        },
+        // The host wrote what is there: DMI, ACPI and EFI.
         tmpfs(
+            "/root/sys/firmware",
+            SAFE.union(MsFlags::MS_RDONLY),
+            "mode=0555,size=4k",
+        ),
+        tmpfs("/root/dev", DEVICES, "mode=0755,size=64k"),
+        sized("/root/dev/shm", SAFE, workload.shm_max),
+        // Compilers put programs here, and run them.
+        sized(
             "/root/tmp",
             MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-            "mode=1777",
+            workload.tmp_max,
         ),
         tmpfs("/root/run", SAFE, "mode=0755,size=64k"),
         bind(SHARED, "/root/run/workload"),
@@ -162,9 +183,17 @@ pub fn workload_plan() -> Vec<Mount> {
             target: "/root/run/workload",
             kind: "",
             flags,
-            options: "",
+            options: Cow::Borrowed(""),
         },
     ]
+}
+
+/// Options of a directory that everybody may write to, of `size` bytes; of the kernel's choice, half of the memory, for 0.
+fn writable(size: u64) -> Cow<'static, str> {
+    match size {
+        0 => Cow::Borrowed("mode=1777"),
+        size => Cow::Owned(format!("mode=1777,size={size}")),
+    }
 }
 
 /// The mounts of the GPU's helper over the verity root, in order: what NVIDIA's library looks at, and nothing shared.
@@ -175,7 +204,7 @@ pub fn gpu_helper_plan() -> Vec<Mount> {
         target,
         kind,
         flags,
-        options,
+        options: Cow::Borrowed(options),
     };
     vec![
         kernel("proc", "/root/proc", SAFE, ""),
@@ -197,13 +226,13 @@ pub fn apply(entry: &Mount) -> Result<(), MountError> {
         Ok(()) | Err(Errno::EEXIST | Errno::EROFS | Errno::EPERM | Errno::ENOENT) => {}
         Err(errno) => return Err(refused("directory")(errno)),
     }
-    let some = |text: &'static str| (!text.is_empty()).then_some(text);
+    let some = |text| Some(text).filter(|text: &&str| !text.is_empty());
     mount(
         some(entry.source),
         entry.target,
         some(entry.kind),
         entry.flags,
-        some(entry.options),
+        some(&entry.options),
     )
     .map_err(refused("mount"))
 }
@@ -238,7 +267,28 @@ mod tests {
 
     #[test]
     fn workload_plan_is_the_documented_table() {
-        insta::assert_snapshot!(table(&workload_plan()));
+        insta::assert_snapshot!(table(&workload_plan(&workload(0, 0))));
+    }
+
+    #[test]
+    fn writable_directories_have_the_sizes_of_the_configuration() {
+        let plan = workload_plan(&workload(1 << 30, 4096));
+        let options = |target| {
+            let mut found = plan.iter().filter(|mount| mount.target == target);
+            found.next().map(|mount| &*mount.options)
+        };
+        assert_eq!(options("/root/tmp"), Some("mode=1777,size=1073741824"));
+        assert_eq!(options("/root/dev/shm"), Some("mode=1777,size=4096"));
+    }
+
+    fn workload(tmp_max: u64, shm_max: u64) -> Workload {
+        let text = crate::test_configuration::TEXT.as_bytes();
+        let guest = cloister_evidence::guest::GuestConfiguration::parse(text).unwrap();
+        Workload {
+            tmp_max,
+            shm_max,
+            ..guest.workload
+        }
     }
 
     #[test]
@@ -253,7 +303,7 @@ mod tests {
             target: "/proc/absent/x",
             kind: "tmpfs",
             flags: SAFE,
-            options: "",
+            options: Cow::Borrowed(""),
         };
         let error = apply(&entry).unwrap_err();
         assert_eq!(error.target, "/proc/absent/x");

@@ -36,6 +36,9 @@ pub const WORKLOAD: &str = "cloister-workload";
 /// Name under which it becomes the helper that loads NVIDIA's library.
 pub const GPU_HELPER: &str = "cloister-gpu";
 
+/// Name under which it tells Azure's platform that the machine has started.
+pub const PROVISION: &str = "cloister-provision";
+
 /// How long PID 1 waits for `serve` to take a reply.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -141,6 +144,16 @@ pub fn workload(workload: &Workload) -> Result<Running, SpawnError> {
         report,
         output,
     })
+}
+
+/// Starts the process that tells Azure's platform that the machine has started; nobody waits for it.
+///
+/// # Errors
+/// [`SpawnError::System`].
+pub fn provision() -> Result<Pid, SpawnError> {
+    let console = std::fs::File::options().write(true).open("/dev/console");
+    let console = console.map_or_else(|_| Stdio::null(), Stdio::from);
+    start(PROVISION, Stdio::null(), console, Stdio::null())
 }
 
 /// Starts this program under another name, with these standard streams and an empty environment.

@@ -226,7 +226,7 @@ impl Supervisor {
             Request::Failed { reason } => self.reason = Some(reason.clone()),
             Request::Listening => return Ok(Some(Event::Listening)),
             Request::Healthy => return Ok(Some(Event::Healthy)),
-            Request::Leaf { .. } | Request::Sessions { .. } => {}
+            Request::Leaf { .. } | Request::Sessions { .. } | Request::NewSession { .. } => {}
         }
         let Some(reply) = self.attester.answer(request)? else {
             return Ok(None);

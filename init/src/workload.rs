@@ -96,7 +96,7 @@ fn run() -> Result<std::convert::Infallible, WorkloadError> {
     unshare(namespaces).map_err(step("namespaces"))?;
     sethostname(&guest.recipe).map_err(step("host name"))?;
     bring_up_loopback()?;
-    root::enter(&workload_plan(), &nodes)?;
+    root::enter(&workload_plan(&guest.workload), &nodes)?;
     setsid().map_err(step("setsid"))?;
     // Group members may use the socket: its directory hands its group, `serve`'s, down to it.
     umask(Mode::S_IRWXO);

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
+use crate::guest::BOOT_LIMIT;
 use crate::images;
 use crate::peer::Peer;
 use crate::program::repository;
@@ -135,6 +136,36 @@ fn of_the_demo() -> ReferenceValues {
     reference.platform = "azure-snp".to_owned();
     reference.confidential = true;
     reference
+}
+
+#[test]
+fn a_booted_guest_tells_the_platform_that_it_is_ready() {
+    let machine = machine();
+    let line = machine
+        .guest
+        .line("cloister-init: azure: ", BOOT_LIMIT)
+        .expect("a line");
+    assert_eq!(
+        line.trim_end(),
+        "cloister-init: azure: told that the machine is ready"
+    );
+    let requests = machine.platform.requests();
+    // The first answer was that it is busy.
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    for request in requests {
+        assert!(
+            request.starts_with("POST /provisioning/health HTTP/1.1\r\nHost: 168.63.129.16\r\n"),
+            "{request}"
+        );
+        assert!(
+            request.contains("\r\nx-ms-guest-agent-name: cloister/"),
+            "{request}"
+        );
+        assert!(
+            request.ends_with("\r\n\r\n{\"state\":\"Ready\"}"),
+            "{request}"
+        );
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::program::{scratch, succeed};
 const NONCE: [u8; 32] = [7; 32];
 
 const SET_READY: &str = "nvmlSystemSetConfComputeGpusReadyState(1) 0";
+const SET_ROTATION: &str = "nvmlSystemSetConfComputeKeyRotationThresholdInfo 0";
 const REPORT: &str = "nvmlDeviceGetConfComputeGpuAttestationReport 0";
 
 #[test]
@@ -37,6 +38,7 @@ fn a_guest_with_a_gpu_serves_after_evidence_ready_and_canary() {
         "cloister-init: gpu: ok",
         "cloister-init: gpu: H100 in confidential mode, driver 550.144.03, VBIOS 96.00.5E.00.03",
         REPORT,
+        SET_ROTATION,
         SET_READY,
         "cloister-init: attest: ok",
         "cloister-init: serving on port",
@@ -46,7 +48,8 @@ fn a_guest_with_a_gpu_serves_after_evidence_ready_and_canary() {
     assert!(places.is_sorted(), "{places:?}:\n{text}");
     let calls = machine::calls(&text);
     let sets = calls.iter().filter(|call| call.contains("SetConfCompute"));
-    assert_eq!(sets.count(), 1, "{calls:?}");
+    let sets: Vec<&str> = sets.map(String::as_str).collect();
+    assert_eq!(sets, [SET_ROTATION, SET_READY]);
     verdicts(&machine, &image.reference(), &image.expected());
     let mut peer = Peer::connect(machine.guest.port);
     let devices = peer.ask("GET", "/devices", b"");
@@ -54,6 +57,42 @@ fn a_guest_with_a_gpu_serves_after_evidence_ready_and_canary() {
     for node in ["nvidiactl", "nvidia64"] {
         assert!(devices.iter().any(|name| name == node), "{devices:?}");
     }
+    new_evidence(&machine, &image.reference());
+}
+
+/// Evidence of the GPU that answers the client's own nonce: once a minute, and for the session alone that asked.
+fn new_evidence(machine: &Machine, reference: &ReferenceValues) {
+    let reports = || {
+        let calls = machine::calls(&machine.guest.text());
+        calls.iter().filter(|call| *call == REPORT).count()
+    };
+    let before = reports();
+    let mut peer = Peer::connect(machine.guest.port);
+    let answer = peer.new_gpu(&NONCE);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(reports(), before + 1);
+    // Serialised, and not twice in a minute, whoever asks.
+    let refused = Peer::connect(machine.guest.port).new_gpu(&[8; 32]);
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert_eq!(reports(), before + 1);
+    let shown = Connection {
+        leaf_bundle: peer.leaf_bundle(),
+        exporter: peer.exporter(&NONCE),
+        session_bundle: answer.body,
+        leaf: peer.leaf,
+    };
+    let made_up = [RootKey(machine::root())];
+    let verdict = judge_new(&shown, &NONCE, reference, &made_up);
+    assert!(verdict.accepted, "{verdict}");
+    // It is not the leaf's evidence, and that of the leaf is not it.
+    let [leaf, session] = judge(&shown, reference, &made_up);
+    assert!(leaf.accepted, "{leaf}");
+    assert_eq!(failed(&session), ["gpu-nonce"], "{session}");
+    let old = Connection::to(machine.guest.port, &NONCE);
+    let verdict = judge_new(&old, &NONCE, reference, &made_up);
+    assert_eq!(failed(&verdict), ["gpu-nonce"], "{verdict}");
+    let verdict = judge_new(&shown, &[8; 32], reference, &made_up);
+    assert!(failed(&verdict).contains(&"gpu-nonce"), "{verdict}");
 }
 
 /// The product's own image of the recipe, searched for what only tests may have; the tests' image shows that the search finds it.
@@ -147,6 +186,26 @@ fn verdicts(machine: &Machine, reference: &ReferenceValues, expected: &Path) {
     }
 }
 
+/// Layer B of a session that had asked for new evidence of the GPU.
+fn judge_new(
+    shown: &Connection,
+    nonce: &[u8; 32],
+    reference: &ReferenceValues,
+    gpu_roots: &[RootKey],
+) -> Verdict {
+    let (_, _, now) = validity(&shown.leaf);
+    let (leaf, bundle) = (&shown.leaf, &shown.session_bundle);
+    let expected = Expected {
+        reference,
+        policy: &Policy::default(),
+        platform: &PolicyFile::default(),
+        roots: &MICROSOFT,
+        collateral: None,
+        gpu_roots,
+    };
+    layers::appraise_session_with_new_gpu(leaf, nonce, &shown.exporter, bundle, &expected, now)
+}
+
 /// Both layers of what a connection showed.
 fn judge(shown: &Connection, reference: &ReferenceValues, gpu_roots: &[RootKey]) -> [Verdict; 2] {
     let expected = Expected {
@@ -166,7 +225,7 @@ fn judge(shown: &Connection, reference: &ReferenceValues, gpu_roots: &[RootKey])
 }
 
 /// What the stand-in does wrong, or the machine is, and the words on which the guest powers off.
-const FAULTS: [(Bus, &str, &str); 30] = [
+const FAULTS: [(Bus, &str, &str); 32] = [
     (Bus::Nothing, "none", "gpu: 0 GPUs on the PCI bus, wanted 1"),
     (Bus::Two, "none", "gpu: 2 GPUs on the PCI bus, wanted 1"),
     (
@@ -269,6 +328,16 @@ const FAULTS: [(Bus, &str, &str); 30] = [
     ),
     (
         Bus::One,
+        "fault:equal-serials",
+        "gpu: the library sees 2 GPUs, wanted 1",
+    ),
+    (
+        Bus::One,
+        "fault:key-rotation-ignored",
+        "gpu: key rotation at attacker advantage 62 after it was set, wanted 60",
+    ),
+    (
+        Bus::One,
         "fault:ready-does-not-stick",
         "gpu: ready state 0 after it was set, wanted 1",
     ),
@@ -277,6 +346,8 @@ const FAULTS: [(Bus, &str, &str); 30] = [
 
 /// Faults whose GPU is set ready, or at least asked to be: nothing was wrong before.
 const AFTER_THE_VERDICT: [&str; 2] = ["fault:latched", "fault:ready-does-not-stick"];
+/// A fault between the verdict and that.
+const BEFORE_READY: &str = "fault:key-rotation-ignored";
 
 #[test]
 fn every_fault_ends_the_guest_by_its_name_and_before_it_serves() {
@@ -290,10 +361,11 @@ fn every_fault_ends_the_guest_by_its_name_and_before_it_serves() {
             let machine = boot(image, *bus, fault);
             let (last, calls) = machine.refusal();
             assert!(last.contains(wanted), "{bus:?} {fault}: {last}");
-            let asked = calls.iter().any(|call| call.contains("SetConfCompute"));
+            let asked = |of: &str| calls.iter().any(|call| call.contains(of));
+            let ready = AFTER_THE_VERDICT.contains(fault);
             assert_eq!(
-                asked,
-                AFTER_THE_VERDICT.contains(fault),
+                (asked("SetConfComputeGpusReady"), asked("SetConfCompute")),
+                (ready, ready || *fault == BEFORE_READY),
                 "{fault}: {calls:?}"
             );
             seen += 1;
@@ -320,4 +392,41 @@ fn another_answer_than_the_canarys_ends_the_guest() {
         last.contains("canary: not the answer that is wanted"),
         "{last}"
     );
+}
+
+/// What goes wrong only when a client asks for new evidence, and the words on which the guest powers off.
+const LATER: [(&str, &str); 2] = [
+    (
+        "fault:lost-later",
+        "gpu: nvmlDeviceGetConfComputeGpuAttestationReport: error 15 (GPU is lost)",
+    ),
+    (
+        "fault:exchanged",
+        "gpu: evidence of another GPU than the one that was made ready",
+    ),
+];
+
+#[test]
+fn evidence_that_fails_for_a_client_ends_the_guest() {
+    let Some(image) = image() else { return };
+    for (fault, wanted) in LATER {
+        let machine = boot(image, Bus::One, fault);
+        machine.serves();
+        let mut peer = Peer::connect(machine.guest.port);
+        peer.send_new_gpu(&NONCE);
+        let (last, _) = machine.refusal();
+        assert!(last.contains(wanted), "{fault}: {last}");
+    }
+}
+
+#[test]
+fn a_driver_of_a_branch_without_key_rotation_need_not_have_it() {
+    let Some(image) = image() else { return };
+    let machine = boot(image, Bus::One, "fault:no-key-rotation");
+    machine.serves();
+    let calls = machine::calls(&machine.guest.text());
+    let unsupported = "nvmlSystemSetConfComputeKeyRotationThresholdInfo 3";
+    let sets = calls.iter().filter(|call| call.contains("SetConfCompute"));
+    let sets: Vec<&str> = sets.map(String::as_str).collect();
+    assert_eq!(sets, [unsupported, SET_READY]);
 }

@@ -13,6 +13,7 @@
 //! | [`tamper`] | changed images, missing parts and dying workloads end in power-off or rejection |
 //! | [`ratls`] | relayed, stale, altered and misplaced evidence is rejected; TLS 1.3 without tickets only |
 //! | [`azure`] | evidence of a guest whose TPM is like Azure's is accepted by the keys behind its report, and by no others |
+//! | [`clouds`] | disks boot in the forms that clouds import; a kept root gives the bytes of a whole build |
 //! | [`gpu`] | a guest proves its GPU before it works; every fault of GPU, driver and library ends it |
 //! | [`workload`] | what a workload can reach, see and print |
 //! | [`end_to_end`] | a recipe becomes a verified answer of a language model, through the real OpenAI client |
@@ -28,6 +29,8 @@ mod bad_input;
 mod boot;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod clouds;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]

@@ -105,8 +105,25 @@ impl Peer {
         answer.body
     }
 
+    /// What the guest answers when new evidence of its GPU is asked for.
+    pub(crate) fn new_gpu(&mut self, nonce: &[u8; 32]) -> Answer {
+        self.send_new_gpu(nonce);
+        self.answer()
+    }
+
+    /// Asks for new evidence of the GPU and does not wait.
+    pub(crate) fn send_new_gpu(&mut self, nonce: &[u8; 32]) {
+        let body = format!("{{\"nonce\":\"{}\",\"gpu\":\"new\"}}", hex::encode(nonce));
+        self.send("POST", "/.well-known/attestation", body.as_bytes());
+    }
+
     /// One request over HTTP/1.1; the connection stays open.
     pub(crate) fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> Answer {
+        self.send(method, path, body);
+        self.answer()
+    }
+
+    fn send(&mut self, method: &str, path: &str, body: &[u8]) {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
@@ -114,6 +131,9 @@ impl Peer {
         let request = [head.as_bytes(), body].concat();
         self.stream.write_all(&request).expect("request");
         self.stream.flush().expect("request");
+    }
+
+    fn answer(&mut self) -> Answer {
         let head = self.until(b"\r\n\r\n");
         let head = String::from_utf8_lossy(&head).to_lowercase();
         let status = head

@@ -69,6 +69,15 @@ fn the_workload_cannot_open_the_tpm_or_other_devices() {
 }
 
 #[test]
+fn the_workload_sees_processors_in_sys_and_nothing_of_the_hosts() {
+    let (report, _) = report();
+    let wanted = serde_json::json!({ "class/net": ["lo"], "firmware": [] });
+    assert_eq!(report["sys"], wanted, "{report:#}");
+    assert_eq!(report["processors"], "ok", "{report:#}");
+    assert_ne!(report["write to sys"], "ok", "{report:#}");
+}
+
+#[test]
 fn the_workload_sees_the_environment_it_was_given_only() {
     let (report, _) = report();
     let mut environment = report["environment"]

@@ -42,6 +42,8 @@ pub(crate) struct Expectation {
     pub(crate) platform: PolicyFile,
     /// What AMD publishes about the endpoint's processor.
     pub(crate) collateral: Option<SnpCollateral>,
+    /// Whether the GPU shall be asked anew, with this client's nonce.
+    pub(crate) new_gpu: bool,
 }
 
 /// The outcome of attesting an endpoint.
@@ -86,7 +88,11 @@ pub(crate) async fn open(
     let exporter = connection.exporter(&nonce)?;
     let leaf = connection.leaf.clone();
     let session = Session::over(endpoint, connection.stream).await?;
-    let fetched = in_time(endpoint, session.evidence(endpoint, &nonce)).await;
+    let fetched = in_time(
+        endpoint,
+        session.evidence(endpoint, &nonce, expectation.new_gpu),
+    )
+    .await;
     let (leaf_bundle, session_bundle) = match fetched {
         Ok(Ok(bundles)) => bundles,
         Ok(Err(refusal)) => {
@@ -137,8 +143,11 @@ impl Shown<'_> {
         // A leaf without a readable key has failed above; there is no session to appraise then.
         let session = spki(self.leaf).is_ok().then(|| {
             let (nonce, exporter, bundle) = (self.nonce, self.exporter, self.session_bundle);
-            layers::appraise_session(self.leaf, nonce, exporter, bundle, &expected, now)
-                .by(Clock::Machine)
+            let appraise = match expectation.new_gpu {
+                true => layers::appraise_session_with_new_gpu,
+                false => layers::appraise_session,
+            };
+            appraise(self.leaf, nonce, exporter, bundle, &expected, now).by(Clock::Machine)
         });
         let conclusion = conclude(&leaf, session.as_ref());
         Appraised {
@@ -268,8 +277,10 @@ impl Session {
         &self,
         endpoint: &Endpoint,
         nonce: &[u8; 32],
+        new_gpu: bool,
     ) -> Result<Result<(Bytes, Bytes), String>, ClientError> {
-        let question = serde_json::json!({ "nonce": hex::encode(nonce) }).to_string();
+        let new = if new_gpu { ",\"gpu\":\"new\"" } else { "" };
+        let question = format!("{{\"nonce\":\"{}\"{new}}}", hex::encode(nonce));
         let empty = Empty::new().map_err(|never| match never {}).boxed();
         let body = Full::from(question).map_err(|never| match never {}).boxed();
         let leaf = self.bundle(endpoint, Method::GET, empty).await?;

@@ -12,6 +12,7 @@ use super::disk_view::DiskView;
 use super::{Cloud, Image, guest_configuration};
 use crate::disk::MIB;
 use crate::gcp_tar::{self, Form, FormError};
+use crate::golden::NO_VALUES;
 use crate::gpt::SECTOR;
 use crate::output::MANIFEST;
 use crate::store::Digest;
@@ -375,7 +376,11 @@ fn module(path: &str) -> String {
 /// GPU, driver and machine go together.
 fn gpu(image: &Image, cloud: Cloud, guest: &GuestConfiguration, checks: &mut Checks) {
     let wants = guest.gpu != GpuPolicy::None;
-    let described = image.manifest.gpu.is_some();
+    // What a recipe without RIMs has is no golden value: the guest refuses every GPU with it.
+    let refuses = GpuPolicy::H100 {
+        golden_sha256: Digest::of(NO_VALUES.as_bytes()).0,
+    };
+    let described = image.manifest.gpu.is_some() && guest.gpu != refuses;
     let driver = guest.modules.iter().any(|path| module(path) == "nvidia");
     // Of Google's machines with confidential computing, only those on TDX have a GPU.
     let machine = cloud != Cloud::Gcp || image.platforms(cloud).contains(&"gcp-tdx");

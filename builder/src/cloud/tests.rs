@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
 
 use super::*;
-use crate::disk::{Contents, Layout, MIB};
+use crate::disk::{Contents, Layout, MIB, Readable};
 use crate::fat::Volume;
+use crate::golden::NO_VALUES;
 use crate::guid::{Guid, Role};
 use crate::initrd::Member;
 use crate::recipe::Recipe;
@@ -22,6 +23,8 @@ pub(super) struct Made {
     pub(super) words: Vec<&'static str>,
     pub(super) boot_path: &'static str,
     pub(super) gpu: bool,
+    /// What the configuration names as golden values of an H100.
+    pub(super) golden: Option<&'static str>,
     pub(super) fixed_address: bool,
 }
 
@@ -43,6 +46,7 @@ pub(super) fn sound() -> Made {
         words: vec!["console=ttyS0", "panic=-1"],
         boot_path: BOOT_PATH,
         gpu: false,
+        golden: None,
         fixed_address: false,
     }
 }
@@ -62,14 +66,27 @@ fn initrd(made: &Made) -> Vec<u8> {
             gateway: "10.0.2.2".to_owned(),
         };
     }
+    if made.golden.is_some() {
+        recipe.guest.gpu = "h100".to_owned();
+        recipe.guest.canary = Some(crate::recipe::Canary {
+            path: "/v1/completions".to_owned(),
+            body: r#"{"prompt":"x"}"#.to_owned(),
+            answer: " Paris".to_owned(),
+            seconds: 600,
+        });
+    }
+    let golden = made.golden.map(str::as_bytes);
     let module = |name: &&str| Module {
         name: name.replace('-', "_"),
         file_name: format!("{name}.ko"),
         content: Content::new(b"module".to_vec()),
         origin: Origin::Effect("test"),
     };
-    let modules: Vec<Module> = made.modules.iter().map(module).collect();
-    let configuration = guest::configuration(&recipe, &modules, 1, None).unwrap();
+    let modules = made.modules.iter().map(module);
+    let modules: Vec<_> = modules
+        .map(|module| guest::ModuleFile::read(&module).unwrap())
+        .collect();
+    let configuration = guest::configuration(&recipe, &modules, 1, golden).unwrap();
     let directory = Member::Directory { mode: 0o755 };
     let file = Member::File {
         mode: 0o644,
@@ -117,8 +134,15 @@ fn disks(directory: &Path, made: &Made, uki: &[u8]) {
     };
     let written = layout.write(&raw, &contents).unwrap();
     let id = Guid::derive("demo", Role::Vhd);
-    vhd::write(&raw, &written, id, &create("disk.vhd")).unwrap();
-    gcp_tar::write(&raw, &layout, &written, EPOCH, &create("disk.tar.gz")).unwrap();
+    vhd::write(Readable::whole(&raw), &written, id, &create("disk.vhd")).unwrap();
+    gcp_tar::write(
+        Readable::whole(&raw),
+        &layout,
+        &written,
+        EPOCH,
+        &create("disk.tar.gz"),
+    )
+    .unwrap();
 }
 
 /// Writes an image as `cloister build` does, as far as clouds look at it.
@@ -233,6 +257,22 @@ fn each_fault_of_the_image_fails_the_check_of_its_name() {
         write(dir.path(), &made);
         for cloud in clouds {
             assert_eq!(failed(dir.path(), *cloud), wanted, "{cloud:?}");
+        }
+    }
+}
+
+/// Golden values themselves are the guest's to read: a check tells those of no RIM from any others.
+#[test]
+fn image_with_a_gpu_and_no_golden_values_fails_by_name() {
+    for (golden, wanted) in [("{}\n", &[][..]), (NO_VALUES, &["gpu"][..])] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut made = sound();
+        made.gpu = true;
+        made.golden = Some(golden);
+        made.modules.extend(["pci-hyperv", "nvidia", "nvidia-uvm"]);
+        write(dir.path(), &made);
+        for cloud in [Cloud::Azure, Cloud::Gcp] {
+            assert_eq!(failed(dir.path(), cloud), wanted, "{cloud:?} {golden}");
         }
     }
 }

@@ -36,6 +36,10 @@ pub(crate) struct Args {
     /// guest's kernel has replaced (`Oops: int3`)
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=255))]
     cpus: Option<u32>,
+    /// The processor, in the words of QEMU's `-cpu`; if not given the host's with KVM, and `max,-cx16` in emulation, where
+    /// programs that demand x86-64-v2 (NumPy) need `max`, and QEMU 7.2 now and then computes wrongly for it
+    #[arg(long, value_name = "MODEL")]
+    cpu: Option<String>,
 }
 
 /// Runs the verb: 0 when the guest has ended or the user interrupts, 2 when QEMU fails.
@@ -49,6 +53,7 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
         choice: args.accel,
         memory_mib: args.memory,
         cpus: args.cpus,
+        cpu: args.cpu,
         host_port: args.port,
         guest_port: recipe.guest.listen,
     };

@@ -8,6 +8,7 @@ mod driver;
 mod hints;
 mod plan;
 mod report;
+mod root;
 mod stages;
 
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandErr
         .build_global()
         .context("threads could not be started")?;
     let plan = Plan::new(&args, ctx)?;
+    driver::without_rims(&plan, args.update_measurements, ctx)?;
     let wait = || {
         ctx.progress.say(&format!(
             "waiting for another build of `{}`",
@@ -63,7 +65,7 @@ pub(crate) fn run(args: Args, ctx: &StoreContext) -> Result<ExitCode, CommandErr
         None => {
             let mut staging = out.stage()?;
             let times = stages::run(&plan, &mut staging, ctx)?;
-            Summary::built(staging.finish(plan.fingerprint)?, times)
+            Summary::built(staging.finish(plan.fingerprint, plan.root)?, times)
         }
     };
     let references = plan.references()?;

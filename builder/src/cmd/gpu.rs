@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use cloister_gpu::GoldenValues;
 use cloister_rim::{Rim, RimError, RootKey};
+use rayon::prelude::*;
 
 use super::verify::{At, read};
 use super::{CommandError, Context, DIFFERENT};
@@ -68,11 +69,16 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> 
 /// Golden values with the names of the RIMs they are of, or what is wrong with these, each in its own words.
 pub(super) type Judged = Result<(GoldenValues, String), String>;
 
-/// Golden values of RIMs in files, which are verified first. Only a file that cannot be read is an error.
+/// Golden values of RIMs in files, which are verified first, all at once. Only a file that cannot be read is an error.
 pub(super) fn judged(paths: &[PathBuf], at: u64) -> Result<Judged, CommandError> {
     let (mut rims, mut names, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    for path in paths {
-        match cloister_rim::verify(&read(path)?, &[RootKey::nvidia()], at) {
+    let verify = |path: &PathBuf| -> Result<_, CommandError> {
+        let file = read(path)?;
+        Ok(cloister_rim::verify(&file, &[RootKey::nvidia()], at))
+    };
+    let verified: Vec<Result<_, CommandError>> = paths.par_iter().map(verify).collect();
+    for (path, verified) in paths.iter().zip(verified) {
+        match verified? {
             Ok(rim) => {
                 names.push(format!("{} {}", rim.kind, rim.version));
                 rims.push(rim);

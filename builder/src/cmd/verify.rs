@@ -39,6 +39,9 @@ pub(crate) struct Args {
     url: Option<Endpoint>,
     #[command(flatten)]
     expected: Expected,
+    /// Have the guest ask its GPU anew, for this connection alone; it does so once a minute, and otherwise shows its leaf's evidence
+    #[arg(long)]
+    new_gpu_evidence: bool,
     #[command(subcommand)]
     kind: Option<Kind>,
 }
@@ -83,7 +86,7 @@ pub(crate) fn run(args: Args, ctx: &Context) -> Result<ExitCode, CommandError> {
         (Some(Kind::Tpm(args)), _) => tpm::run(args, ctx),
         (Some(Kind::Tdx(args)), _) => tdx::run(args, ctx),
         (Some(Kind::Gpu(args)), _) => gpu::run(args, ctx),
-        (None, Some(url)) => endpoint(url, &args.expected, ctx),
+        (None, Some(url)) => endpoint(url, &args, ctx),
         // The command line demands an address unless a kind of evidence is named.
         (None, None) => Err(nothing()),
     }
@@ -95,8 +98,16 @@ fn nothing() -> CommandError {
     )
 }
 
-fn endpoint(url: &Endpoint, expected: &Expected, ctx: &Context) -> Result<ExitCode, CommandError> {
-    let expectation = expected.load()?;
+fn endpoint(url: &Endpoint, args: &Args, ctx: &Context) -> Result<ExitCode, CommandError> {
+    let expected = &args.expected;
+    let mut expectation = expected.load()?;
+    expectation.new_gpu = args.new_gpu_evidence;
+    if expectation.new_gpu && expectation.reference.gpu.is_none() {
+        let error = anyhow::anyhow!("reference values name no GPU that could be asked anew");
+        let hint =
+            "leave `--new-gpu-evidence` out, or give reference values of an image with a GPU";
+        return Err(CommandError::new(error).with_hint(hint));
+    }
     let runtime = runtime()?;
     let (appraised, session) = runtime.block_on(expected.open(url, &expectation, ctx))?;
     if let Some(session) = session {
@@ -127,6 +138,7 @@ impl Expected {
             policy,
             platform: platform.unwrap_or_default(),
             collateral: collateral.and_then(|collateral| collateral.snp),
+            new_gpu: false,
         })
     }
 

@@ -12,7 +12,7 @@ use goblin::elf::Elf;
 
 use super::{EffectError, put, read};
 use crate::tree::pattern::Pattern;
-use crate::tree::{Content, Entry, Origin, Resolved, Tree, TreePath};
+use crate::tree::{Content, Entry, Node, Origin, Resolved, Tree, TreePath};
 
 const EFFECT: &str = "ld.so.cache";
 const MAGIC: &[u8; 20] = b"glibc-ld.so.cache1.1";
@@ -88,7 +88,7 @@ pub(super) fn write(tree: &mut Tree) -> Result<Vec<String>, EffectError> {
 }
 
 /// Directories in search order: those configured, then the system's.
-fn search_path(tree: &Tree) -> Result<Vec<String>, EffectError> {
+pub(super) fn search_path(tree: &Tree) -> Result<Vec<String>, EffectError> {
     let mut directories = Vec::new();
     match TreePath::new(b"etc/ld.so.conf") {
         Ok(main) if tree.follow(&main).is_some() => configured(tree, &main, 0, &mut directories)?,
@@ -152,7 +152,8 @@ fn include(
 /// Name that programs ask for, and the file's name.
 type Library = (Vec<u8>, Vec<u8>);
 
-/// The libraries directly in `directory`: `DT_SONAME` (or the file's name) and the file's name.
+/// The libraries directly in `directory`, and links there to libraries elsewhere: `DT_SONAME` (or the file's name) and the
+/// file's name. A link to a library beside it adds nothing to that library.
 fn sonames(tree: &Tree, directory: &TreePath) -> Result<Vec<Library>, EffectError> {
     let mut found = Vec::new();
     for (path, entry) in tree.below(directory) {
@@ -162,10 +163,17 @@ fn sonames(tree: &Tree, directory: &TreePath) -> Result<Vec<Library>, EffectErro
         if path.parent().as_ref() != Some(directory) || !library {
             continue;
         }
-        let Some(content) = entry.content() else {
+        let led = match entry.node {
+            Node::Symlink(_) => tree.follow(path),
+            _ => Some((path.clone(), entry)),
+        };
+        let Some((at, content)) = led.and_then(|(at, entry)| Some((at, entry.content()?))) else {
             continue;
         };
-        if let Some(soname) = soname(&read(path, content)?) {
+        if at != *path && at.parent().as_ref() == Some(directory) {
+            continue;
+        }
+        if let Some(soname) = soname(&read(&at, content)?) {
             let soname = if soname.is_empty() {
                 name.to_vec()
             } else {
@@ -308,6 +316,36 @@ mod tests {
         assert_eq!(text(word(HEADER + 4)), b"liba.so.12");
         assert_eq!(text(word(HEADER + 8)), b"/opt/liba.so.12");
         assert_eq!(text(word(HEADER + ENTRY + 4)), b"liba.so.1");
+    }
+
+    #[test]
+    fn link_to_a_library_elsewhere_is_in_the_cache() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (source, out) = (scratch.path().join("x.c"), scratch.path().join("x"));
+        std::fs::write(&source, "int x;").unwrap();
+        let mut cc = std::process::Command::new("cc");
+        cc.args([
+            "-shared",
+            "-fPIC",
+            "-nostdlib",
+            "-Wl,-soname,libx.so.1",
+            "-o",
+        ]);
+        assert!(cc.arg(&out).arg(&source).status().unwrap().success());
+        let library = Content::new(std::fs::read(out).unwrap());
+        let mut tree = Tree::new();
+        let file = Entry::file(0o644, library, Origin::Effect("test"));
+        tree.insert(path("usr/lib/other/current/libx.so.1.5"), file);
+        let link = Entry::symlink(b"other/current/libx.so.1.5", Origin::Effect("test"));
+        tree.insert(path("usr/lib/libx.so.1"), link.clone());
+        tree.insert(path("usr/lib/libx.so"), link);
+        let found = sonames(&tree, &path("usr/lib")).unwrap();
+        let pair = |name: &str| (b"libx.so.1".to_vec(), name.as_bytes().to_vec());
+        assert_eq!(found, [pair("libx.so"), pair("libx.so.1")]);
+        assert!(write(&mut tree).unwrap().is_empty());
+        let cache = tree.get(&path("etc/ld.so.cache")).unwrap();
+        let bytes = cache.content().unwrap().read().unwrap().into_owned();
+        assert!(contains(&bytes, b"libx.so.1\0/usr/lib/libx.so.1\0"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod accounts;
 mod alternatives;
 mod certificates;
 mod ldcache;
+mod nvidia;
 
 use std::borrow::Cow;
 use std::io;
@@ -79,9 +80,15 @@ pub(crate) fn before(
     alternatives::write(tree, alternatives)
 }
 
-/// Effects on what the recipe keeps: the loader's cache.
+/// Effects on what the recipe keeps: links to the GPU driver's libraries, and the loader's cache.
 pub(crate) fn after(tree: &mut Tree) -> Result<Vec<String>, EffectError> {
+    nvidia::write(tree)?;
     ldcache::write(tree)
+}
+
+/// Directories that the loader's cache has libraries of, in the order in which they are searched.
+pub(crate) fn library_directories(tree: &Tree) -> Result<Vec<String>, EffectError> {
+    ldcache::search_path(tree)
 }
 
 /// The bytes of a file of the tree.

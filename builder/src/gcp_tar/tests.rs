@@ -1,4 +1,5 @@
 use std::io::Read;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +14,14 @@ fn written(dir: &Path) -> (Layout, PathBuf, PathBuf, [u8; 32]) {
     let (layout, raw, written) = disk::tests::write(dir);
     let path = dir.join("disk.tar.gz");
     let out = File::create_new(&path).unwrap();
-    let (hash, size) = write(&File::open(&raw).unwrap(), &layout, &written, EPOCH, &out).unwrap();
+    let (hash, size) = write(
+        Readable::whole(&File::open(&raw).unwrap()),
+        &layout,
+        &written,
+        EPOCH,
+        &out,
+    )
+    .unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
     (layout, raw, path, hash)
 }
@@ -145,7 +153,11 @@ fn bytes_do_not_depend_on_the_number_of_threads() {
     let hash = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         let out = tempfile::tempfile().unwrap();
-        let work = || write(&raw, &layout, &disk, EPOCH, &out).unwrap().0;
+        let work = || {
+            write(Readable::whole(&raw), &layout, &disk, EPOCH, &out)
+                .unwrap()
+                .0
+        };
         pool.build().unwrap().install(work)
     };
     let one = hash(1);
@@ -267,6 +279,6 @@ fn disk_that_became_shorter_is_refused() {
     let raw = File::options().read(true).write(true).open(raw).unwrap();
     raw.set_len(40 << 20).unwrap();
     let out = tempfile::tempfile().unwrap();
-    let refused = write(&raw, &layout, &written, EPOCH, &out).unwrap_err();
+    let refused = write(Readable::whole(&raw), &layout, &written, EPOCH, &out).unwrap_err();
     assert!(matches!(refused, GcpTarError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof));
 }

@@ -90,7 +90,7 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
 
     use super::*;
-    use crate::disk;
+    use crate::disk::{self, Readable};
     use crate::guid::{Guid, Role};
     use crate::inspect::inspect;
     use crate::vhd;
@@ -109,7 +109,7 @@ mod tests {
         let raw = File::open(raw).unwrap();
         let vhd = tempfile::tempfile().unwrap();
         let id = Guid::derive("demo", Role::Vhd);
-        vhd::write(&raw, &written, id, &vhd).unwrap();
+        vhd::write(Readable::whole(&raw), &written, id, &vhd).unwrap();
         let text = shown(&vhd);
         for wanted in [
             "fixed VHD\n",
@@ -124,7 +124,8 @@ mod tests {
         assert!(shown(&vhd).contains("checksum of the VHD footer is"));
 
         let archive = tempfile::tempfile().unwrap();
-        let (_, length) = gcp_tar::write(&raw, &layout, &written, 7, &archive).unwrap();
+        let (_, length) =
+            gcp_tar::write(Readable::whole(&raw), &layout, &written, 7, &archive).unwrap();
         let text = shown(&archive);
         let wanted = "archive of a disk (gzip, tar)\n";
         assert!(text.starts_with(wanted), "{text}");

@@ -92,6 +92,8 @@ pub(crate) struct Request {
     pub(crate) memory_mib: u32,
     /// Number of vCPUs; the accelerator's default if `None`.
     pub(crate) cpus: Option<u32>,
+    /// The processor in QEMU's words; the accelerator's default if `None`.
+    pub(crate) cpu: Option<String>,
     /// Port on 127.0.0.1; 0 takes a free one.
     pub(crate) host_port: u16,
     /// Port the guest listens on.
@@ -132,6 +134,7 @@ impl Guest {
             accelerator,
             memory_mib: request.memory_mib,
             cpus: request.cpus.unwrap_or(accelerator.cpus()),
+            cpu: request.cpu.clone(),
             disk: request.disk.clone(),
             firmware_code: found.code,
             firmware_variables: variables,

@@ -14,6 +14,8 @@ pub(crate) struct Machine {
     pub(crate) memory_mib: u32,
     /// Number of vCPUs.
     pub(crate) cpus: u32,
+    /// The processor in QEMU's words; the accelerator's default if `None`.
+    pub(crate) cpu: Option<String>,
     /// Raw disk image, opened read-only.
     pub(crate) disk: PathBuf,
     /// OVMF code, opened read-only.
@@ -41,7 +43,8 @@ impl Machine {
             arguments.push(value);
         };
         pair("-accel", self.accelerator.argument().into());
-        pair("-cpu", self.accelerator.cpu().into());
+        let cpu = self.cpu.as_deref().unwrap_or(self.accelerator.cpu());
+        pair("-cpu", cpu.into());
         pair("-smp", self.cpus.to_string().into());
         pair("-m", self.memory_mib.to_string().into());
         let flash = "if=pflash,format=raw";
@@ -95,10 +98,11 @@ mod tests {
 
     #[test]
     fn arguments_open_the_disk_read_only_and_double_commas() {
-        let machine = Machine {
+        let mut machine = Machine {
             accelerator: Accelerator::Tcg,
             memory_mib: 1024,
             cpus: 2,
+            cpu: None,
             disk: "/a,b/disk.raw".into(),
             firmware_code: "/code".into(),
             firmware_variables: "/vars".into(),
@@ -113,5 +117,7 @@ mod tests {
         ));
         assert!(has("user,id=net,hostfwd=tcp:127.0.0.1:8443-:443"));
         assert!(has("max,-cx16"));
+        machine.cpu = Some("EPYC-v4".to_owned());
+        assert!(machine.arguments().iter().any(|a| a == "EPYC-v4"));
     }
 }

@@ -195,6 +195,19 @@ pub(crate) struct Root {
     /// Patterns of paths that are left out.
     #[serde(default)]
     pub(crate) drop: Vec<String>,
+    /// Shared libraries that files need and the image does not have.
+    #[serde(default)]
+    pub(crate) unresolved: Vec<Unresolved>,
+}
+
+/// Shared libraries that may be missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Unresolved {
+    /// Their names, for example `libmlx5.so.1`.
+    pub(crate) libraries: Vec<String>,
+    /// Why nothing that runs loads what needs it.
+    pub(crate) reason: String,
 }
 
 /// A user of the root image, with a group of the same name.
@@ -278,10 +291,11 @@ pub(crate) struct Canary {
 pub(crate) struct Gpu {
     /// Version of module, firmware and libraries, for example `580.159.03`.
     pub(crate) driver: String,
-    /// The time at which the signatures of the RIMs must hold, RFC 3339.
-    pub(crate) rims_checked_at: String,
-    /// NVIDIA's manifests: one of the driver, one for each VBIOS that is allowed.
-    #[serde(rename = "rim")]
+    /// The time at which the signatures of the RIMs must hold, RFC 3339; exactly where there are RIMs.
+    #[serde(default)]
+    pub(crate) rims_checked_at: Option<String>,
+    /// NVIDIA's manifests: one of the driver, one for each VBIOS that is allowed. Without any the guest refuses every GPU.
+    #[serde(default, rename = "rim")]
     pub(crate) rims: Vec<RimFile>,
     /// Modules of the driver that are compiled; they are loaded after those of `kernel.modules`.
     #[serde(default)]
@@ -365,6 +379,12 @@ pub(crate) struct Workload {
     /// Memory limit in MiB; 0: none.
     #[serde(default)]
     pub(crate) memory_max_mib: u64,
+    /// Size of `/tmp` in MiB; 0: half of the guest's memory.
+    #[serde(default)]
+    pub(crate) tmp_max_mib: u64,
+    /// Size of `/dev/shm` in MiB; 0: half of the guest's memory.
+    #[serde(default)]
+    pub(crate) shm_max_mib: u64,
 }
 
 /// The disk image.
@@ -381,6 +401,7 @@ impl Default for Root {
             compression: no_compression(),
             keep: Vec::new(),
             drop: Vec::new(),
+            unresolved: Vec::new(),
         }
     }
 }

@@ -48,6 +48,9 @@ impl Mistakes {
             self.add(span, "key `guest.canary` is missing", Some(hint.to_owned()));
         }
         let rims = described.map_or_else(Vec::new, |gpu| tables(gpu, "rim"));
+        if let Some(gpu) = described {
+            self.time_of_rims(gpu, !rims.is_empty());
+        }
         for (rim, _) in rims {
             if let Some((source, span)) = get(rim, "source").and_then(text) {
                 self.source("gpu.rim.source", source, span, directory);
@@ -55,6 +58,25 @@ impl Mistakes {
         }
         if let Some(modules) = described.and_then(|gpu| table(gpu, "modules")) {
             self.gpu_modules(modules, directory);
+        }
+    }
+
+    /// The time at which RIMs must hold belongs to RIMs.
+    fn time_of_rims(&mut self, gpu: &DeTable<'_>, rims: bool) {
+        let time = get(gpu, "rims-checked-at");
+        match (rims, time) {
+            (true, None) => {
+                let span = get(gpu, "driver").map_or(0..0, Spanned::span);
+                let hint = "write the time (RFC 3339) at which signatures and certificates of the RIMs must hold";
+                let message = "key `gpu.rims-checked-at` is missing, and there is a `[[gpu.rim]]`";
+                self.add(span, message, Some(hint.to_owned()));
+            }
+            (false, Some(time)) => {
+                let hint = "name the RIMs in `[[gpu.rim]]`, or take the key out";
+                let message = "`gpu.rims-checked-at` without a `[[gpu.rim]]`";
+                self.add(time.span(), message, Some(hint.to_owned()));
+            }
+            _ => {}
         }
     }
 

@@ -142,6 +142,12 @@ const ROOT: &[Key] = &[
     may("compression", Kind::Text(root_compression)),
     may("keep", Kind::List(&Kind::Text(pattern), 0)),
     may("drop", Kind::List(&Kind::Text(pattern), 0)),
+    may("unresolved", Kind::Tables(UNRESOLVED)),
+];
+
+const UNRESOLVED: &[Key] = &[
+    must("libraries", Kind::List(&Kind::Text(socket_name), 1)),
+    must("reason", Kind::Text(some_text)),
 ];
 
 const USER: &[Key] = &[
@@ -187,8 +193,8 @@ const CANARY: &[Key] = &[
 
 const GPU: &[Key] = &[
     must("driver", Kind::Text(driver_version)),
-    must("rims-checked-at", Kind::Text(instant)),
-    must("rim", Kind::Tables(RIM)),
+    may("rims-checked-at", Kind::Text(instant)),
+    may("rim", Kind::Tables(RIM)),
     may("modules", Kind::Table(GPU_MODULES)),
 ];
 
@@ -224,6 +230,8 @@ const WORKLOAD: &[Key] = &[
     may("environment", Kind::Map(variable_name)),
     must("socket", Kind::Text(socket_name)),
     may("memory-max-mib", Kind::Integer(0, 1 << 30)),
+    may("tmp-max-mib", Kind::Integer(0, 1 << 30)),
+    may("shm-max-mib", Kind::Integer(0, 1 << 30)),
 ];
 
 /// The smallest EFI system partition holds 65525 clusters of 512 bytes, the least that FAT32 has.

@@ -324,6 +324,16 @@ const GPU_REPLACED: &[(&str, &str, &str)] = &[
         "did you mean `rims-checked-at`?",
     ),
     (
+        "rims-checked-at = \"2025-06-01T00:00:00Z\"\n",
+        "",
+        "key `gpu.rims-checked-at` is missing, and there is a `[[gpu.rim]]`",
+    ),
+    (
+        "[[gpu.rim]]\nsource = \"files/run\"\nsha256 = \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\n",
+        "",
+        "`gpu.rims-checked-at` without a `[[gpu.rim]]`",
+    ),
+    (
         "source = \"files/run\"\nsha256",
         "source = \"files/gone\"\nsha256",
         "`gpu.rim.source`: `ROOT/recipes/small/files/gone`: No such file",
@@ -342,7 +352,7 @@ fn gpu_and_canary_stand_or_fall_with_the_guests_gpu() {
         let said = said(&good.replace(from, to));
         assert!(said.contains(wanted), "wanted {wanted}, said {said}");
     }
-    assert_eq!(GPU_REPLACED.len(), 9);
+    assert_eq!(GPU_REPLACED.len(), 11);
     let (undescribed, _) = good.split_once("[gpu]").unwrap();
     let said = said(undescribed);
     assert!(said.contains("key `gpu` is missing"), "{said}");

@@ -12,7 +12,13 @@ fn written(dir: &Path) -> (PathBuf, PathBuf, Written, [u8; 32]) {
     let path = dir.join("disk.vhd");
     let out = File::create_new(&path).unwrap();
     let id = Guid::derive("demo", Role::Vhd);
-    let (hash, size) = write(&File::open(&raw).unwrap(), &written, id, &out).unwrap();
+    let (hash, size) = write(
+        Readable::whole(&File::open(&raw).unwrap()),
+        &written,
+        id,
+        &out,
+    )
+    .unwrap();
     assert_eq!(size, written.size + 512);
     (raw, path, written, hash)
 }
@@ -173,6 +179,7 @@ fn disk_that_became_shorter_is_refused() {
     let raw = File::options().read(true).write(true).open(raw).unwrap();
     raw.set_len(written.size - 1).unwrap();
     let out = File::create_new(dir.path().join("disk.vhd")).unwrap();
-    let VhdError::Io(error) = write(&raw, &written, Guid::TYPE_ESP, &out).unwrap_err();
+    let VhdError::Io(error) =
+        write(Readable::whole(&raw), &written, Guid::TYPE_ESP, &out).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }

@@ -136,16 +136,24 @@ pub fn binding(mode: &Mode, spki_sha256: &[u8; 32], devices: &[u8], log: &[u8]) 
     Binding(frame.array(&devices).array(&log).finish())
 }
 
-/// The nonce that a GPU is asked with: its report is of the leaf whose key and dates these are.
+/// The nonce that a GPU is asked with: its report is of the leaf whose key and dates these are, or of one session with that key.
 ///
-/// Spec: `docs/evidence-format.md`, section 8. SHA-256 over the label `cloister-ra/1 gpu` and mode (leaf), SHA-256 of the
-/// leaf's SubjectPublicKeyInfo and freshness, framed as in [`binding`].
-pub fn gpu_nonce(spki_sha256: &[u8; 32], not_before: u64, not_after: u64) -> [u8; 32] {
-    Frame::<Sha256>::new(GPU_LABEL)
-        .array(&MODE_LEAF)
-        .array(spki_sha256)
-        .array(&leaf_freshness(not_before, not_after))
-        .finish()
+/// Spec: `docs/evidence-format.md`, section 8. SHA-256 over the label `cloister-ra/1 gpu` and mode, SHA-256 of the
+/// leaf's SubjectPublicKeyInfo and freshness, framed as in [`binding`]. A session's exporter is not in it: the binding, which has the
+/// report in it, has the exporter too.
+pub fn gpu_nonce(mode: &Mode, spki_sha256: &[u8; 32]) -> [u8; 32] {
+    let frame = Frame::<Sha256>::new(GPU_LABEL);
+    let frame = match mode {
+        Mode::Leaf {
+            not_before,
+            not_after,
+        } => frame
+            .array(&MODE_LEAF)
+            .array(spki_sha256)
+            .array(&leaf_freshness(*not_before, *not_after)),
+        Mode::Session { nonce, .. } => frame.array(&MODE_SESSION).array(spki_sha256).array(nonce),
+    };
+    frame.finish()
 }
 
 fn leaf_freshness(not_before: u64, not_after: u64) -> [u8; 16] {

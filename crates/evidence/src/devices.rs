@@ -1,7 +1,7 @@
 //! The `devices` section: what the guest says of its GPUs.
 //!
 //! Spec: `docs/evidence-format.md`, section 8. The evidence is carried as the GPU gave it; its nonce is
-//! [`crate::binding::gpu_nonce`] of the leaf. Not covered: what the bytes say; `cloister-gpu` judges them.
+//! [`crate::binding::gpu_nonce`] of the leaf, or of a session that asked for new evidence. Not covered: what the bytes say; `cloister-gpu` judges them.
 
 use crate::cbor::{CborError, Reader, Writer};
 

@@ -24,6 +24,11 @@ pub const GOLDEN_VALUES_PATH: &str = "/cloister/gpu-golden.json";
 /// User and group of `serve`; the workload may have neither.
 pub const SERVE_ID: u32 = 65533;
 
+/// Key of the size of the workload's `/tmp`.
+const TMP_MAX: &str = "workload-tmp-max";
+/// Key of the size of its `/dev/shm`.
+const SHM_MAX: &str = "workload-shm-max";
+
 /// Everything PID 1 is told by the image. Host-supplied data can add nothing to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestConfiguration {
@@ -125,6 +130,10 @@ pub struct Workload {
     pub socket: String,
     /// `memory.max` of its control group in bytes; 0 for no limit.
     pub memory_max: u64,
+    /// Size of its `/tmp` in bytes; 0 for half of the guest's memory.
+    pub tmp_max: u64,
+    /// Size of its `/dev/shm` in bytes; 0 for half of the guest's memory.
+    pub shm_max: u64,
 }
 
 /// Why a guest configuration was refused.
@@ -203,6 +212,11 @@ impl GuestConfiguration {
         }
         line("workload-socket", &percent_encode(&workload.socket));
         line("workload-memory-max", &workload.memory_max.to_string());
+        for (key, size) in [(TMP_MAX, workload.tmp_max), (SHM_MAX, workload.shm_max)] {
+            if size != 0 {
+                line(key, &size.to_string());
+            }
+        }
         if let Some(canary) = &self.canary {
             line("canary-path", &percent_encode(&canary.path));
             line("canary-body", &percent_encode(&canary.body));
@@ -351,7 +365,21 @@ fn workload(lines: &mut Lines<'_>) -> Result<Workload, GuestConfigurationError> 
         memory_max: lines.one("workload-memory-max", "`workload-memory-max BYTES`", |v| {
             v.parse().ok()
         })?,
+        tmp_max: size(lines, TMP_MAX, "`workload-tmp-max BYTES`, not 0")?,
+        shm_max: size(lines, SHM_MAX, "`workload-shm-max BYTES`, not 0")?,
     })
+}
+
+/// A line with a size, or none for 0.
+fn size(
+    lines: &mut Lines<'_>,
+    key: &str,
+    wanted: &'static str,
+) -> Result<u64, GuestConfigurationError> {
+    if lines.value(key).is_none() {
+        return Ok(0);
+    }
+    lines.one(key, wanted, |v| v.parse().ok().filter(|size| *size != 0))
 }
 
 /// The four lines of a canary, or none of them.

@@ -96,19 +96,36 @@ mod vectors {
     #[test]
     fn gpu_nonce_and_evidence_equal_the_golden_values() {
         let golden = golden();
-        let nonce = gpu_nonce(&SPKI, 1_800_000_000, 1_800_086_400);
+        let leaf = |spki, not_before, not_after| {
+            let mode = Mode::Leaf {
+                not_before,
+                not_after,
+            };
+            gpu_nonce(&mode, spki)
+        };
+        let session = |spki, nonce, exporter| {
+            let nonce = [nonce; 32];
+            let exporter = [exporter; 32];
+            gpu_nonce(&Mode::Session { nonce, exporter }, spki)
+        };
+        let nonce = leaf(&SPKI, 1_800_000_000, 1_800_086_400);
         assert_eq!(nonce[..], golden["gpu-nonce"]);
+        let of_session = session(&SPKI, 7, 0xdd);
+        assert_eq!(of_session[..], golden["gpu-nonce-session"]);
+        assert_eq!(of_session, session(&SPKI, 7, 0xde));
         let evidence = GpuEvidence {
             report: b"report".to_vec(),
             chain: b"chain".to_vec(),
         };
         assert_eq!(Devices::H100(evidence).encode(), golden["devices-h100"]);
         let others = [
-            gpu_nonce(&[9; 32], 1_800_000_000, 1_800_086_400),
-            gpu_nonce(&SPKI, 1_800_000_001, 1_800_086_400),
-            gpu_nonce(&SPKI, 1_800_000_000, 1_800_086_401),
+            leaf(&[9; 32], 1_800_000_000, 1_800_086_400),
+            leaf(&SPKI, 1_800_000_001, 1_800_086_400),
+            leaf(&SPKI, 1_800_000_000, 1_800_086_401),
+            session(&[9; 32], 7, 0xdd),
+            session(&SPKI, 8, 0xdd),
         ];
-        assert!(!others.contains(&nonce));
+        assert!(!others.contains(&nonce) && !others.contains(&of_session));
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod read;
 use thiserror::Error;
 
 use crate::Digest;
-use crate::signature::Point;
+use crate::signature::{Point, Verify};
 use certificate::Certificate;
 
 /// Certificates in a chain.
@@ -307,11 +307,11 @@ impl Chain {
         }
     }
 
-    /// Checks names, signatures, CA flags, key usages and path lengths from the leaf up, and that the root has one of `roots`.
+    /// Checks names, signatures (with `verify`), CA flags, key usages and path lengths from the leaf up, and that the root has one of `roots`.
     ///
     /// # Errors
     /// See [`LinkError`]; the first that is wrong from the leaf up.
-    pub fn verify(&self, roots: &[RootKey]) -> Result<(), LinkError> {
+    pub fn verify(&self, roots: &[RootKey], verify: Verify) -> Result<(), LinkError> {
         self.leaf.may_be_leaf()?;
         let issuers = self.places().skip(1).chain(self.places().last());
         for (below, (subject, issuer)) in (0..).zip(self.places().zip(issuers)) {
@@ -321,7 +321,7 @@ impl Chain {
             } else {
                 below
             };
-            link(subject, issuer, below)?;
+            link(subject, issuer, below, verify)?;
         }
         match roots.iter().any(|pinned| pinned.0 == self.root.key) {
             true => Ok(()),
@@ -403,6 +403,7 @@ fn link(
     (place, subject): (&'static str, &Certificate),
     (above, issuer): (&'static str, &Certificate),
     below: u8,
+    verify: Verify,
 ) -> Result<(), LinkError> {
     if !subject.names(issuer) {
         return Err(LinkError::Issuer {
@@ -412,7 +413,7 @@ fn link(
         });
     }
     issuer.may_issue(above, below)?;
-    match subject.signed_by(&issuer.key) {
+    match subject.signed_by(&issuer.key, verify) {
         true => Ok(()),
         false => Err(LinkError::Signature { place }),
     }

@@ -13,6 +13,7 @@
 //! | [`report`] | request, response, measurements, opaque fields |
 //! | [`chain`] | the five certificates of a device |
 //! | [`golden`] | what a driver and a VBIOS must measure |
+//! | [`signature`] | the one kind of signature, and who checks it |
 //! | [`appraise`] | every check in order, and what follows |
 
 #![forbid(unsafe_code)]
@@ -21,7 +22,7 @@ pub mod appraise;
 pub mod chain;
 pub mod golden;
 pub mod report;
-mod signature;
+pub mod signature;
 
 #[cfg(test)]
 mod tests;

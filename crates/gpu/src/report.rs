@@ -14,7 +14,7 @@ mod opaque;
 use thiserror::Error;
 
 use crate::Digest;
-use crate::signature::{Encoding, Point, verify};
+use crate::signature::{Encoding, Point, Verify};
 use cursor::Cursor;
 
 pub use opaque::{Feature, Field, Opaque, Status};
@@ -174,7 +174,7 @@ impl<'a> Report<'a> {
     }
 
     /// Whether the holder of `key` signed request and response, as they were read.
-    pub(crate) fn signed_by(&self, key: &Point) -> bool {
+    pub(crate) fn signed_by(&self, key: &Point, verify: Verify) -> bool {
         verify(key, Encoding::Fixed, self.signed, &self.signature)
     }
 

@@ -1,14 +1,18 @@
 //! ECDSA P-384 with SHA-384, the one algorithm of the whole chain and of the report.
 //!
-//! Natively it is `ring`, which PID 1 links for TLS already; WebAssembly gets `p384`, which is also the oracle of the tests.
+//! Who appraises brings the arithmetic ([`Verify`]): PID 1 takes [`verify`], natively `ring`, which it links for TLS already;
+//! `crates/verify` has a faster one. WebAssembly gets `p384`, which is also the oracle of the tests.
 //! Spec: FIPS 186-5; points as SEC 1 without compression.
 
 /// An uncompressed point of P-384: 4, x, y.
-pub(crate) type Point = [u8; 97];
+pub type Point = [u8; 97];
+
+/// Whether the holder of a key signed: key, encoding of the signature, message, signature.
+pub type Verify = fn(&Point, Encoding, &[u8], &[u8]) -> bool;
 
 /// How r and s are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Encoding {
+pub enum Encoding {
     /// 48 bytes each, big-endian.
     Fixed,
     /// DER sequence.
@@ -17,7 +21,7 @@ pub(crate) enum Encoding {
 
 /// Whether the holder of `key` signed `message`.
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) fn verify(key: &Point, encoding: Encoding, message: &[u8], signature: &[u8]) -> bool {
+pub fn verify(key: &Point, encoding: Encoding, message: &[u8], signature: &[u8]) -> bool {
     use ring::signature::{ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
     let algorithm: &'static dyn ring::signature::VerificationAlgorithm = match encoding {
         Encoding::Fixed => &ECDSA_P384_SHA384_FIXED,
@@ -28,7 +32,7 @@ pub(crate) fn verify(key: &Point, encoding: Encoding, message: &[u8], signature:
         .is_ok()
 }
 
-/// Whether the holder of `key` signed `message`.
+/// The RustCrypto crate.
 #[cfg(any(test, target_arch = "wasm32"))]
 pub(crate) mod pure {
     use p384::ecdsa::signature::Verifier as _;
@@ -36,6 +40,7 @@ pub(crate) mod pure {
 
     use super::{Encoding, Point};
 
+    /// Whether the holder of `key` signed `message`.
     pub(crate) fn verify(
         key: &Point,
         encoding: Encoding,
@@ -53,5 +58,8 @@ pub(crate) mod pure {
     }
 }
 
+/// Whether the holder of `key` signed `message`.
 #[cfg(target_arch = "wasm32")]
-pub(crate) use pure::verify;
+pub fn verify(key: &Point, encoding: Encoding, message: &[u8], signature: &[u8]) -> bool {
+    pure::verify(key, encoding, message, signature)
+}

@@ -4,7 +4,7 @@
 //! draft-ietf-rats-msg-wrap (the extension). Leaves are self-signed: what vouches for them is the
 //! evidence, not a certificate authority.
 
-use cloister_evidence::binding::{self, MAX_LEAF_VALIDITY};
+use cloister_evidence::binding::{self, MAX_LEAF_VALIDITY, Mode};
 use cloister_evidence::bundle::{EXTENSION_OID, LeafExtension};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{DerSignature, VerifyingKey};
@@ -91,9 +91,21 @@ pub(crate) fn gpu_nonce(leaf_der: &[u8]) -> Option<[u8; 32]> {
     let spki = leaf.tbs_certificate.subject_public_key_info.to_der().ok()?;
     let validity = &leaf.tbs_certificate.validity;
     let seconds = |time: &x509_cert::time::Time| time.to_unix_duration().as_secs();
-    let (not_before, not_after) = (seconds(&validity.not_before), seconds(&validity.not_after));
-    let spki = Sha256::digest(spki).into();
-    Some(binding::gpu_nonce(&spki, not_before, not_after))
+    let mode = Mode::Leaf {
+        not_before: seconds(&validity.not_before),
+        not_after: seconds(&validity.not_after),
+    };
+    Some(binding::gpu_nonce(&mode, &Sha256::digest(spki).into()))
+}
+
+/// The nonce that the GPU was asked with for a session over a leaf, where the client's `nonce` came with the wish for new evidence.
+pub(crate) fn session_gpu_nonce(leaf_der: &[u8], nonce: &[u8; 32]) -> Option<[u8; 32]> {
+    let spki = Sha256::digest(spki(leaf_der).ok()?).into();
+    let mode = Mode::Session {
+        nonce: *nonce,
+        exporter: [0; 32],
+    };
+    Some(binding::gpu_nonce(&mode, &spki))
 }
 
 /// What the evidence has to match.

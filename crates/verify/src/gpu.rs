@@ -4,11 +4,13 @@
 //! Left out: reading RIMs, which is XML; golden values are an argument.
 
 use cloister_evidence::devices::{Devices, GpuEvidence};
+use cloister_gpu::signature::{Encoding, Point};
 use cloister_gpu::{Appraisal, Cause, Expected, GoldenValues, Outcome, RootKey, Step};
 use cloister_measure::reference::GpuReference;
 
 use crate::Verdict;
 use crate::checks::{Checks, Rule, rules};
+use crate::signature::{PublicKey, Scheme};
 use crate::verdict::{Mismatch, Mode, Subject, Trust};
 
 /// The name of the platform in verdicts.
@@ -120,7 +122,7 @@ pub fn appraise_with_rims(
 
 /// Appraises a report with the chain of the GPU that made it. Without golden values the verdict is `collateral-missing` at best.
 pub fn appraise(report: &[u8], chain: &[u8], expected: &Expected<'_>) -> Verdict {
-    let appraisal = cloister_gpu::appraise(report, chain, expected);
+    let appraisal = cloister_gpu::appraise(report, chain, expected, signed);
     let mut checks = Checks::default();
     for finding in appraisal.findings() {
         let rule = rule(finding.step);
@@ -140,6 +142,16 @@ pub fn appraise(report: &[u8], chain: &[u8], expected: &Expected<'_>) -> Verdict
     let mut verdict = Verdict::new(&subject(expected.at), checks.finish(RULES));
     verdict.mismatches = mismatches(&appraisal);
     verdict
+}
+
+/// Whether the holder of `key` signed `message`.
+fn signed(key: &Point, encoding: Encoding, message: &[u8], signature: &[u8]) -> bool {
+    let scheme = match encoding {
+        Encoding::Fixed => Scheme::EcdsaSha384,
+        Encoding::Der => Scheme::EcdsaSha384Der,
+    };
+    let key = PublicKey::P384(*key);
+    key.verify(scheme, message, signature).is_ok()
 }
 
 fn subject(at: u64) -> Subject<'static> {
@@ -178,4 +190,53 @@ fn mismatches(appraisal: &Appraisal) -> Vec<Mismatch> {
         found: hex::encode(mismatch.found),
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cloister_gpu::{Chain, Report, signature};
+    use cloister_test_pki::gpu;
+
+    /// AWS-LC here and what PID 1 has must say the same of every signature, whole and with any byte of it changed.
+    #[test]
+    fn signed_agrees_with_the_check_of_pid_1() {
+        let device = gpu::Gpu::new("a GPU").unwrap();
+        let report = gpu::Report::new([7; 32], "550.144.03", [0x96, 0, 0x9f, 0, 1]);
+        let report = device.report(&report).unwrap();
+        let chain = Chain::parse(device.chain_pem().unwrap().as_bytes()).unwrap();
+        assert!(Report::parse(&report).is_ok());
+        let key = chain.leaf_key();
+        let (message, fixed) = report.split_at(report.len() - 96);
+        let integer = |bytes: &[u8]| {
+            let mut value: Vec<u8> = bytes.iter().copied().skip_while(|b| *b == 0).collect();
+            if value[0] > 0x7f {
+                value.insert(0, 0);
+            }
+            [&[2, u8::try_from(value.len()).unwrap()], value.as_slice()].concat()
+        };
+        let body = [integer(&fixed[..48]), integer(&fixed[48..])].concat();
+        let der = [&[0x30, u8::try_from(body.len()).unwrap()], body.as_slice()].concat();
+        for (encoding, signature) in [(Encoding::Fixed, fixed), (Encoding::Der, &der)] {
+            assert!(signed(key, encoding, message, signature));
+            let agree = |key: &Point, message: &[u8], changed: &[u8]| {
+                let found = signed(key, encoding, message, changed);
+                assert_eq!(found, signature::verify(key, encoding, message, changed));
+                assert!(!found, "{changed:?}");
+            };
+            for at in 0..signature.len() {
+                let mut changed = signature.to_vec();
+                changed[at] ^= 1;
+                agree(key, message, &changed);
+                agree(key, message, &signature[..at]);
+            }
+            agree(key, message, &[signature, &[0]].concat());
+            agree(key, &message[1..], signature);
+            for at in 0..key.len() {
+                let mut changed = *key;
+                changed[at] ^= 1;
+                agree(&changed, message, signature);
+            }
+        }
+    }
 }

@@ -44,20 +44,14 @@ pub fn appraise_leaf(leaf_der: &[u8], bundle: &[u8], expected: &Expected<'_>, no
         azure::ON_SNP => azure::appraise_leaf(leaf_der, bundle, expected, now),
         _ => tpm::leaf(leaf_der, bundle, reference, policy, now),
     };
-    with_gpu(
-        verdict,
-        leaf_der,
-        bundle,
-        reference,
-        expected.gpu_roots,
-        now,
-    )
+    let nonce = certificate::gpu_nonce(leaf_der);
+    with_gpu(verdict, nonce, bundle, reference, expected.gpu_roots, now)
 }
 
-/// Adds the checks of the GPU that the reference values name. Layer B carries the section of its leaf: the nonce is the leaf's in both.
+/// Adds the checks of the GPU that the reference values name; its report must answer `nonce`.
 pub(crate) fn with_gpu(
     verdict: Verdict,
-    leaf_der: &[u8],
+    nonce: Option<[u8; 32]>,
     bundle: &[u8],
     reference: &ReferenceValues,
     roots: &[RootKey],
@@ -68,11 +62,10 @@ pub(crate) fn with_gpu(
     };
     let bundle = Bundle::decode(bundle).ok();
     let section = bundle.as_ref().map(|bundle| bundle.devices.as_slice());
-    let nonce = certificate::gpu_nonce(leaf_der);
     verdict.and(gpu::appraise_section(section, nonce, wanted, roots, now))
 }
 
-/// Appraises a bundle that was made for one TLS connection.
+/// Appraises a bundle that was made for one TLS connection. Where there is a GPU, its section is the one of the leaf, unchanged.
 ///
 /// `leaf_der` is the certificate that the peer showed in the handshake of this very connection, other arguments as for
 /// [`tpm::appraise_session`]; `now` is the verifier's own clock in seconds since the Unix epoch, against which the
@@ -85,6 +78,33 @@ pub fn appraise_session(
     expected: &Expected<'_>,
     now: u64,
 ) -> Verdict {
+    let gpu = certificate::gpu_nonce(leaf_der);
+    session_of(leaf_der, nonce, exporter, bundle, expected, now, gpu)
+}
+
+/// [`appraise_session`] of a bundle for which the client had asked with `"gpu":"new"`: the GPU's report must answer `nonce` too.
+pub fn appraise_session_with_new_gpu(
+    leaf_der: &[u8],
+    nonce: &[u8; 32],
+    exporter: &[u8; 32],
+    bundle: &[u8],
+    expected: &Expected<'_>,
+    now: u64,
+) -> Verdict {
+    let gpu = certificate::session_gpu_nonce(leaf_der, nonce);
+    session_of(leaf_der, nonce, exporter, bundle, expected, now, gpu)
+}
+
+/// Layer B whose GPU was asked with the nonce `gpu`.
+fn session_of(
+    leaf_der: &[u8],
+    nonce: &[u8; 32],
+    exporter: &[u8; 32],
+    bundle: &[u8],
+    expected: &Expected<'_>,
+    now: u64,
+    gpu: Option<[u8; 32]>,
+) -> Verdict {
     let (reference, policy) = (expected.reference, expected.policy);
     // A leaf whose key cannot be read fails the check of the key.
     let spki = certificate::spki(leaf_der).unwrap_or_default();
@@ -92,14 +112,7 @@ pub fn appraise_session(
         azure::ON_SNP => azure::appraise_session(&spki, nonce, exporter, bundle, expected, now),
         _ => tpm::session(&spki, nonce, exporter, bundle, reference, policy),
     };
-    with_gpu(
-        verdict,
-        leaf_der,
-        bundle,
-        reference,
-        expected.gpu_roots,
-        now,
-    )
+    with_gpu(verdict, gpu, bundle, reference, expected.gpu_roots, now)
 }
 
 /// A bundle, and what the hardware must have committed to.

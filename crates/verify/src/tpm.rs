@@ -18,7 +18,7 @@ use cloister_measure::reference::ReferenceValues;
 use crate::checks::{self, Checks, Rule};
 use crate::layers::{self, Bound};
 use crate::verdict::{self, Subject, Trust};
-use crate::{Policy, Verdict};
+use crate::{Policy, Verdict, certificate};
 
 pub(crate) use bare::event_log;
 pub use bare::{BareQuote, Expected, Policy as QuotePolicy, appraise_quote};
@@ -42,7 +42,8 @@ pub fn appraise_leaf(
     now: u64,
 ) -> Verdict {
     let verdict = leaf(leaf_der, bundle, reference, policy, now);
-    layers::with_gpu(verdict, leaf_der, bundle, reference, &[], now)
+    let nonce = certificate::gpu_nonce(leaf_der);
+    layers::with_gpu(verdict, nonce, bundle, reference, &[], now)
 }
 
 /// The checks of everything but a GPU.
@@ -86,7 +87,7 @@ pub fn appraise_session(
     policy: &Policy,
 ) -> Verdict {
     let verdict = session(spki_der, nonce, exporter, bundle, reference, policy);
-    layers::with_gpu(verdict, &[], bundle, reference, &[], 0)
+    layers::with_gpu(verdict, None, bundle, reference, &[], 0)
 }
 
 /// The checks of everything but a GPU.

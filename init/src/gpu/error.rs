@@ -140,6 +140,17 @@ pub enum GpuError {
     /// The driver has latched a failure: it refuses to become ready until it is loaded anew.
     #[error("the driver refuses to become ready: it has latched a failure")]
     Latched,
+    /// A driver that rotates keys says that it cannot be told when.
+    #[error("driver {0} does not take a threshold for key rotation, as drivers from 570 on do")]
+    KeyRotation(String),
+    /// The threshold for key rotation did not stay.
+    #[error("key rotation at attacker advantage {found} after it was set, wanted {wanted}")]
+    AttackerAdvantage {
+        /// What was set.
+        wanted: u64,
+        /// What was read back.
+        found: u64,
+    },
     /// The ready state did not stay.
     #[error("ready state {0} after it was set, wanted 1")]
     NotReady(u32),

@@ -112,6 +112,7 @@ fn name(request: Request) -> &'static str {
     match request {
         Request::Probe => "probe",
         Request::Evidence { .. } => "evidence",
+        Request::KeyRotation { .. } => "key rotation",
         Request::Ready => "ready",
     }
 }

@@ -6,11 +6,16 @@
 use cloister_evidence::bundle::CpuKind;
 use cloister_evidence::devices::{Devices, GpuEvidence};
 use cloister_gpu::appraise::{Device, Expected, appraise};
-use cloister_gpu::{GoldenValues, RootKey};
+use cloister_gpu::{GoldenValues, RootKey, signature};
 use cloister_gpu_helper::record::{Evidence, Probe};
 
 use super::GpuError;
 
+/// The most that encrypting under one key may help an attacker before the driver takes another key: the driver's own default, named
+/// here so that it is the image's. NVML takes 50 to 65.
+pub(super) const ATTACKER_ADVANTAGE: u64 = 60;
+/// The first driver branch that rotates keys.
+const ROTATES_KEYS: u32 = 570;
 const HOPPER: u32 = 9;
 const PRODUCTION: u32 = 2;
 
@@ -86,6 +91,21 @@ impl Probed {
         }
     }
 
+    /// Whether the threshold for key rotation is the one that was set; `None` from a driver that has none.
+    pub(super) fn key_rotation(&self, found: Option<u64>) -> Result<(), GpuError> {
+        let branch = self.driver.split('.').next();
+        let branch = branch.and_then(|branch| branch.parse::<u32>().ok());
+        match found {
+            Some(ATTACKER_ADVANTAGE) => Ok(()),
+            Some(found) => Err(GpuError::AttackerAdvantage {
+                wanted: ATTACKER_ADVANTAGE,
+                found,
+            }),
+            None if branch.is_some_and(|branch| branch < ROTATES_KEYS) => Ok(()),
+            None => Err(GpuError::KeyRotation(self.driver.clone())),
+        }
+    }
+
     /// Appraises the evidence of the one device. The time is the one at which the golden values were checked: it is measured, as the
     /// clock is not, and a device's certificates do not expire.
     pub(super) fn evidence(
@@ -107,7 +127,7 @@ impl Probed {
             roots,
             at: rims.map(|rim| rim.checked_at).max().unwrap_or_default(),
         };
-        let device = appraise(&report, &chain, &expected).into_result()?;
+        let device = appraise(&report, &chain, &expected, signature::verify).into_result()?;
         Ok(Verified {
             device,
             devices: Devices::H100(GpuEvidence { report, chain }),
@@ -199,6 +219,32 @@ mod tests {
             change(&mut changed);
             let error = probe(&changed, "550.144.03").unwrap_err();
             assert_eq!(error.to_string(), wanted);
+        }
+    }
+
+    #[test]
+    fn key_rotation_may_be_absent_only_where_no_driver_has_it() {
+        let of = |driver: &str, found| {
+            let probed = Probed {
+                driver: driver.into(),
+                vbios: String::new(),
+                cpu_caps: 3,
+            };
+            let outcome = probed.key_rotation(found);
+            outcome.map_err(|error| error.to_string())
+        };
+        for driver in ["535.86.09", "550.163.01", "570.86.15", "595.45.04"] {
+            assert_eq!(of(driver, Some(60)), Ok(()));
+            let wanted = "key rotation at attacker advantage 65 after it was set, wanted 60";
+            assert_eq!(of(driver, Some(65)), Err(wanted.to_owned()));
+        }
+        assert_eq!(of("535.86.09", None), Ok(()));
+        assert_eq!(of("550.163.01", None), Ok(()));
+        for driver in ["570.86.15", "595.45.04", "next"] {
+            let wanted = format!(
+                "driver {driver} does not take a threshold for key rotation, as drivers from 570 on do"
+            );
+            assert_eq!(of(driver, None), Err(wanted));
         }
     }
 

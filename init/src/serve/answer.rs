@@ -46,6 +46,14 @@ impl Answer {
         }
     }
 
+    /// The same for what is there once a minute.
+    pub(super) fn busy_for_a_minute(message: &str) -> Self {
+        Self {
+            extra: Some(("retry-after", "60")),
+            ..Self::error(503, message)
+        }
+    }
+
     /// 405 with the methods that would do.
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
         Self {

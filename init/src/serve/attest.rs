@@ -2,6 +2,7 @@
 //!
 //! Spec: `docs/evidence-format.md`. One task owns the control channel and has one request under way at a time;
 //! sessions that arrive meanwhile share the next one through a Merkle tree, at most [`MAX_SESSIONS`] at once.
+//! A session that wants new evidence of the GPU has a report of its own.
 //! A session's evidence names the key of the leaf that its own connection was handshaked with.
 
 use super::answer::Answer;
@@ -54,8 +55,18 @@ enum Wanted {
         reply: oneshot::Sender<Result<LeafEvidence, AttestError>>,
     },
     Session(Waiting),
+    /// A session with new evidence of the GPU.
+    New(Waiting),
     Listening,
     Healthy,
+}
+
+/// What the body of a request for session evidence asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Question {
+    nonce: [u8; 32],
+    /// Whether the GPU shall be asked anew.
+    new_gpu: bool,
 }
 
 /// A session that waits for its evidence.
@@ -116,17 +127,17 @@ impl Attestor {
         sent.map_err(|_| AttestError::Gone)
     }
 
-    /// Layer B: evidence over `session`'s exporter, for the nonce in `body`.
+    /// Layer B: evidence over `session`'s exporter, for the nonce in `body`, with new evidence of the GPU where it wants that.
     pub(super) async fn session_answer(
         &self,
         identity: &Identity,
         session: &Session,
         body: &[u8],
     ) -> Answer {
-        let Some(nonce) = nonce(body) else {
+        let Some(Question { nonce, new_gpu }) = question(body) else {
             return Answer::error(
                 400,
-                "body is not {'nonce':'<64 lower-case hexadecimal digits>'} with double quotes",
+                "body is not {'nonce':'<64 lower-case hexadecimal digits>'} with double quotes, perhaps with 'gpu':'new' behind it",
             );
         };
         let exported =
@@ -143,40 +154,54 @@ impl Attestor {
             exporter,
             reply,
         };
-        if self.0.try_send(Wanted::Session(waiting)).is_err() {
+        let (wanted, refusal) = match new_gpu {
+            false => (
+                Wanted::Session(waiting),
+                Answer::busy("no evidence at this time"),
+            ),
+            true => (
+                Wanted::New(waiting),
+                Answer::busy_for_a_minute("no new evidence of a GPU at this time"),
+            ),
+        };
+        if self.0.try_send(wanted).is_err() {
             return Answer::busy("too many attestation requests");
         }
         match answer.await {
             Ok(Some(bundle)) => Answer::new(200, CONTENT_TYPE, bundle),
-            Ok(None) | Err(_) => Answer::busy("no evidence at this time"),
+            Ok(None) | Err(_) => refusal,
         }
     }
 }
 
-/// The nonce of `{"nonce":"<64 lower-case hexadecimal digits>"}`; white space between tokens is allowed, nothing else.
-fn nonce(body: &[u8]) -> Option<[u8; 32]> {
+/// White space of JSON.
+const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
+
+/// `{"nonce":"<64 lower-case hexadecimal digits>"}` or the same with `,"gpu":"new"` behind the nonce; white space between tokens is
+/// allowed, nothing else.
+fn question(body: &[u8]) -> Option<Question> {
     let text = std::str::from_utf8(body).ok()?;
-    let token = |text: &'_ str, token: &str| -> Option<usize> {
-        let rest = text
-            .trim_start_matches([' ', '\t', '\r', '\n'])
-            .strip_prefix(token)?;
-        text.len().checked_sub(rest.len())
-    };
-    let mut rest = text;
-    for expected in ["{", "\"nonce\"", ":", "\""] {
-        rest = rest.get(token(rest, expected)?..)?;
-    }
+    let rest = behind(text, &["{", "\"nonce\"", ":", "\""])?;
     let (digits, rest) = rest.split_at_checked(64)?;
-    let end = rest.strip_prefix('"')?;
-    let end = end.get(token(end, "}")?..)?;
-    if !end.trim_matches([' ', '\t', '\r', '\n']).is_empty()
-        || digits.bytes().any(|byte| byte.is_ascii_uppercase())
-    {
+    if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
     let mut nonce = [0; 32];
     hex::decode_to_slice(digits, &mut nonce).ok()?;
-    Some(nonce)
+    let rest = rest.strip_prefix('"')?;
+    let new = behind(rest, &[",", "\"gpu\"", ":", "\"new\""]);
+    let end = behind(new.unwrap_or(rest), &["}"])?;
+    end.trim_matches(SPACE).is_empty().then_some(Question {
+        nonce,
+        new_gpu: new.is_some(),
+    })
+}
+
+/// What stands in `text` behind these tokens.
+fn behind<'t>(text: &'t str, tokens: &[&str]) -> Option<&'t str> {
+    tokens.iter().try_fold(text, |rest, token| {
+        rest.trim_start_matches(SPACE).strip_prefix(token)
+    })
 }
 
 impl Broker {
@@ -201,6 +226,7 @@ impl Broker {
                     };
                     let _gone = reply.send(evidence);
                 }
+                Wanted::New(waiting) => self.new_session(waiting).await?,
                 Wanted::Session(first) => {
                     // Lets what has just arrived on other connections join.
                     tokio::task::yield_now().await;
@@ -252,6 +278,26 @@ impl Broker {
                 .for_each(|waiting| drop(waiting.reply.send(None))),
             Reply::Evidence { .. } => return Err(AttestError::Unexpected),
         }
+        Ok(())
+    }
+
+    /// A session by itself; its bundle has a section of its own.
+    async fn new_session(&mut self, waiting: Waiting) -> Result<(), AttestError> {
+        if waiting.reply.is_closed() {
+            return Ok(());
+        }
+        let request = Request::NewSession {
+            spki_sha256: waiting.leaf.spki_sha256,
+            nonce: waiting.nonce,
+            exporter: waiting.exporter,
+        };
+        let bundle = match self.ask(&request).await? {
+            // A tree of one leaf cannot fail to be made.
+            Reply::Evidence { cpu, devices, log } => alone(&waiting, cpu, devices, log).ok(),
+            Reply::Refused { .. } => None,
+            Reply::Quote { .. } => return Err(AttestError::Unexpected),
+        };
+        let _gone = waiting.reply.send(bundle);
         Ok(())
     }
 
@@ -311,23 +357,48 @@ fn answer(batch: Vec<Waiting>, cpu: &CpuSection) -> Result<(), BatchError> {
     Ok(())
 }
 
+/// The bundle of a session that shares nothing.
+fn alone(
+    waiting: &Waiting,
+    cpu: CpuSection,
+    devices: Vec<u8>,
+    log: Vec<u8>,
+) -> Result<Bytes, BatchError> {
+    let mode = Mode::Session {
+        nonce: waiting.nonce,
+        exporter: waiting.exporter,
+    };
+    let binding = binding::binding(&mode, &waiting.leaf.spki_sha256, &devices, &log);
+    let batch = Some(Batch::new(&[binding])?.proof(0)?);
+    let bundle = Bundle {
+        cpu,
+        log,
+        batch,
+        devices,
+    };
+    Ok(bundle.encode().into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn nonce_is_read_from_its_one_form_only() {
+    fn questions_are_read_from_their_two_forms_only() {
         let hex = "0123456789abcdef".repeat(4);
         let good = [
-            format!("{{\"nonce\":\"{hex}\"}}"),
-            format!(" {{ \"nonce\" :\t\"{hex}\"\r\n}}\n"),
+            (format!("{{\"nonce\":\"{hex}\"}}"), false),
+            (format!(" {{ \"nonce\" :\t\"{hex}\"\r\n}}\n"), false),
+            (format!("{{\"nonce\":\"{hex}\",\"gpu\":\"new\"}}"), true),
+            (
+                format!("{{\"nonce\":\"{hex}\" , \"gpu\" : \"new\" }} "),
+                true,
+            ),
         ];
-        for body in good {
-            assert_eq!(
-                nonce(body.as_bytes()).map(hex::encode),
-                Some(hex.clone()),
-                "{body}"
-            );
+        for (body, new_gpu) in good {
+            let found = question(body.as_bytes()).unwrap();
+            let nonce = hex::encode(found.nonce);
+            assert_eq!((nonce, found.new_gpu), (hex.clone(), new_gpu), "{body}");
         }
         let short = &hex[1..];
         let upper = hex.to_uppercase();
@@ -339,12 +410,17 @@ mod tests {
             format!("{{\"nonce\":\"{upper}\"}}"),
             format!("{{\"nonce\":\"g{short}\"}}"),
             format!("{{\"nonce\":\"{hex}\",\"x\":1}}"),
+            format!("{{\"nonce\":\"{hex}\",\"gpu\":\"old\"}}"),
+            format!("{{\"nonce\":\"{hex}\",\"gpu\":true}}"),
+            format!("{{\"nonce\":\"{hex}\",\"gpu\":\"new\",\"gpu\":\"new\"}}"),
+            format!("{{\"nonce\":\"{hex}\",}}"),
+            format!("{{\"gpu\":\"new\",\"nonce\":\"{hex}\"}}"),
             format!("{{\"nonce\":\"{hex}\"}}}}"),
             format!("{{\"nonce\":\"{hex}\""),
             format!("{{\"Nonce\":\"{hex}\"}}"),
             format!("[\"{hex}\"]"),
         ] {
-            assert_eq!(nonce(bad.as_bytes()), None, "{bad}");
+            assert_eq!(question(bad.as_bytes()), None, "{bad}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! GPU evidence of any bytes: reports, chains, golden values, and all of them appraised. Nothing that a fuzzer finds is signed by NVIDIA.
 #![no_main]
 
+use cloister_gpu::signature::verify;
 use cloister_gpu::{Chain, Expected, GoldenValues, Report, RootKey, appraise};
 use libfuzzer_sys::fuzz_target;
 
@@ -39,7 +40,11 @@ fuzz_target!(|data: &[u8]| {
                 roots: &[RootKey::nvidia()],
                 at: 1_795_305_600,
             };
-            assert!(appraise(report, chain, &expected).into_result().is_err());
+            assert!(
+                appraise(report, chain, &expected, verify)
+                    .into_result()
+                    .is_err()
+            );
         }
     }
 });

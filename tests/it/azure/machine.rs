@@ -5,8 +5,10 @@
 //! (this TPM takes 2048 bytes in an NV index; claims of 2023 fit), and the firmware is OVMF.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -112,7 +114,63 @@ pub(crate) struct Machine {
     /// The report in the TPM.
     pub(crate) hcl_report: Vec<u8>,
     pub(crate) guest: Guest,
+    pub(crate) platform: Platform,
     _tpm: SoftwareTpm,
+}
+
+/// A stand-in for Azure's platform at 168.63.129.16: it is busy at first, and then takes the report.
+#[derive(Debug)]
+pub(crate) struct Platform {
+    port: u16,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Platform {
+    /// Listens on loopback. QEMU connects once, and hands on whatever the guest sends to the address, over however many
+    /// connections.
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let requests = Arc::<Mutex<Vec<String>>>::default();
+        let kept = Arc::clone(&requests);
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("QEMU");
+            let answers = ["503 Service Unavailable", "201 Created"];
+            for answer in answers {
+                let mut got = Vec::new();
+                while !got.ends_with(b"}") {
+                    let mut byte = [0];
+                    if stream.read_exact(&mut byte).is_err() {
+                        return;
+                    }
+                    got.extend(byte);
+                }
+                let text = String::from_utf8_lossy(&got).into_owned();
+                kept.lock().expect("requests").push(text);
+                let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).expect("QEMU");
+            }
+        });
+        Self { port, requests }
+    }
+
+    /// What it was sent.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.requests.lock().expect("requests").clone()
+    }
+
+    /// Puts the guest's network where the platform's address is, and this stand-in there.
+    fn join(&self, words: &mut [std::ffi::OsString]) {
+        let network = words
+            .iter_mut()
+            .find(|word| word.to_string_lossy().starts_with("user,id=net,"))
+            .expect("a network");
+        network.push(format!(
+            ",restrict=on,net=168.63.129.0/24,host=168.63.129.2,dns=168.63.129.3,dhcpstart=168.63.129.20\
+             ,guestfwd=tcp:168.63.129.16:80-tcp:127.0.0.1:{}",
+            self.port
+        ));
+    }
 }
 
 /// The test workload's image on such a machine, shared by tests that do not harm it.
@@ -125,11 +183,13 @@ pub(crate) fn machine() -> &'static Machine {
         fs::create_dir_all(&state).expect("folder");
         let hcl_report = provision(&state, &processor);
         let tpm = SoftwareTpm::start(&state, &["--terminate"]);
-        let guest = boot(&tpm);
+        let platform = Platform::start();
+        let guest = boot(&tpm, &platform);
         Machine {
             processor,
             hcl_report,
             guest,
+            platform,
             _tpm: tpm,
         }
     })
@@ -173,9 +233,10 @@ fn provision(state: &Path, processor: &Processor) -> Vec<u8> {
 }
 
 /// Boots the test workload with `tpm`, as `cloister boot` does with a fresh one, and waits until it serves.
-fn boot(tpm: &SoftwareTpm) -> Guest {
+fn boot(tpm: &SoftwareTpm, platform: &Platform) -> Guest {
     let _turn = Turn::take();
     let (mut words, port) = guest::without_a_tpm(&images::probe().out.join("disk.raw"));
+    platform.join(&mut words);
     words.extend(tpm.device());
     let guest = Guest::start(&words, port);
     let line = guest.line("cloister-init: serving on port", BOOT_LIMIT);

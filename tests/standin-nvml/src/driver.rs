@@ -18,6 +18,7 @@ pub(crate) const SUCCESS: Return = 0;
 pub(crate) const UNINITIALIZED: Return = 1;
 pub(crate) const INVALID_ARGUMENT: Return = 2;
 pub(crate) const NO_PERMISSION: Return = 4;
+const NOT_SUPPORTED: Return = 3;
 const NOT_FOUND: Return = 6;
 const DRIVER_NOT_LOADED: Return = 9;
 const GPU_LOST: Return = 15;
@@ -35,6 +36,10 @@ pub(crate) struct Driver {
     pub(crate) settings: Settings,
     clients: u32,
     counted: u32,
+    /// How many reports there were.
+    reported: u32,
+    /// The GPU that the present call is about, from 1 on.
+    pub(crate) asked: usize,
     ready: u32,
     latched: bool,
     pub(crate) attacker_advantage: u64,
@@ -93,6 +98,10 @@ pub(crate) fn initialise(library: &Path) -> Return {
 
 impl Driver {
     fn new(settings: Settings) -> Self {
+        let advantage = match settings.fault {
+            Some(Fault::KeyRotationIgnored) => 62,
+            _ => 60,
+        };
         let from_the_start = [Some(Fault::ReadyAlready), Some(Fault::DevTools)];
         Self {
             ready: u32::from(from_the_start.contains(&settings.fault)),
@@ -100,7 +109,9 @@ impl Driver {
             settings,
             clients: 0,
             counted: 0,
-            attacker_advantage: 60,
+            reported: 0,
+            asked: 0,
+            attacker_advantage: advantage,
         }
     }
 
@@ -181,13 +192,27 @@ impl Driver {
     pub(crate) fn count(&mut self) -> u32 {
         self.counted += 1;
         let changes = self.has(Fault::CountChanges) && self.counted > 1;
-        1 + u32::from(changes || self.has(Fault::TwoGpus))
+        1 + u32::from(changes || self.two())
     }
 
     /// How many can be asked for.
     pub(crate) fn devices(&self) -> u32 {
-        let two = self.has(Fault::CountChanges) || self.has(Fault::TwoGpus);
-        1 + u32::from(two)
+        1 + u32::from(self.has(Fault::CountChanges) || self.two())
+    }
+
+    fn two(&self) -> bool {
+        self.has(Fault::TwoGpus) || self.has(Fault::EqualSerials)
+    }
+
+    /// Whose keys the present call is about.
+    fn label(&self) -> String {
+        let label = &self.settings.label;
+        let other = self.has(Fault::Exchanged) && self.reported > 0;
+        match self.asked {
+            2.. if !self.has(Fault::EqualSerials) => format!("{label}, the second"),
+            _ if other => format!("{label}, exchanged"),
+            _ => label.clone(),
+        }
     }
 
     pub(crate) fn ready(&self) -> u32 {
@@ -217,7 +242,9 @@ impl Driver {
         is_root: bool,
     ) -> Result<(), Return> {
         match (is_root, self.ready, wanted) {
+            _ if self.has(Fault::NoKeyRotation) => Err(NOT_SUPPORTED),
             (false, ..) => Err(NO_PERMISSION),
+            (true, 0, 50..=65) if self.has(Fault::KeyRotationIgnored) => Ok(()),
             (true, 0, 50..=65) => {
                 self.attacker_advantage = wanted;
                 Ok(())
@@ -229,25 +256,27 @@ impl Driver {
 
     /// PEM of the attestation chain.
     pub(crate) fn chain(&self) -> Result<Vec<u8>, Return> {
-        evidence::chain(&self.settings).ok_or(UNKNOWN)
+        evidence::chain(&self.settings, &self.label()).ok_or(UNKNOWN)
     }
 
     /// A report, and the length that the library gives for it.
-    pub(crate) fn report(&self, nonce: [u8; 32]) -> Result<(Vec<u8>, u32), Return> {
+    pub(crate) fn report(&mut self, nonce: [u8; 32]) -> Result<(Vec<u8>, u32), Return> {
         match self.settings.fault {
             Some(Fault::Abort) => std::process::abort(),
             Some(Fault::Hang) => loop {
                 std::thread::sleep(std::time::Duration::from_secs(3600));
             },
             Some(Fault::Lost) => return Err(GPU_LOST),
+            Some(Fault::LostLater) if self.reported > 0 => return Err(GPU_LOST),
             _ => {}
         }
-        let report = evidence::report(&self.settings, nonce).ok_or(NOT_FOUND)?;
+        let report = evidence::report(&self.settings, &self.label(), nonce).ok_or(NOT_FOUND)?;
         let length = match self.settings.fault {
             Some(Fault::Oversize) => 0x2001,
             Some(Fault::Empty) => 0,
             _ => u32::try_from(report.len()).map_err(|_| UNKNOWN)?,
         };
+        self.reported += 1;
         Ok((report, length))
     }
 }

@@ -7,15 +7,15 @@ use cloister_test_pki::gpu::{Gpu, Report};
 use crate::fault::Fault;
 use crate::settings::Settings;
 
-/// Certificates in PEM; `None` where they cannot be had.
-pub(crate) fn chain(settings: &Settings) -> Option<Vec<u8>> {
+/// Certificates in PEM of the GPU of this label; `None` where they cannot be had.
+pub(crate) fn chain(settings: &Settings, label: &str) -> Option<Vec<u8>> {
     if let Some(path) = &settings.chain {
         return std::fs::read(path).ok();
     }
     match settings.fault {
         Some(Fault::GarbageChain) => Some(b"-----BEGIN CERTIFICATE-----\nnothing\n".to_vec()),
-        Some(Fault::OtherRoot) => pem(Gpu::under("another root", &settings.label)),
-        _ => pem(Gpu::new(&settings.label)),
+        Some(Fault::OtherRoot) => pem(Gpu::under("another root", label)),
+        _ => pem(Gpu::new(label)),
     }
 }
 
@@ -25,8 +25,8 @@ fn pem(gpu: Result<Gpu, PkiError>) -> Option<Vec<u8>> {
         .map(String::into_bytes)
 }
 
-/// A report for `nonce`; `None` where a recording is of another one, or cannot be read.
-pub(crate) fn report(settings: &Settings, nonce: [u8; 32]) -> Option<Vec<u8>> {
+/// A report for `nonce` by the GPU of this label; `None` where a recording is of another nonce, or cannot be read.
+pub(crate) fn report(settings: &Settings, label: &str, nonce: [u8; 32]) -> Option<Vec<u8>> {
     if let Some(path) = &settings.report {
         let recorded = std::fs::read(path).ok()?;
         let same = recorded.get(4..36) == Some(&nonce);
@@ -52,7 +52,7 @@ pub(crate) fn report(settings: &Settings, nonce: [u8; 32]) -> Option<Vec<u8>> {
     }
     let signer = match settings.fault {
         Some(Fault::OtherSigner) => "another device",
-        _ => &settings.label,
+        _ => label,
     };
     let mut report = Gpu::new(signer).and_then(|gpu| gpu.report(&report)).ok()?;
     if settings.fault == Some(Fault::Trailing) {

@@ -55,10 +55,20 @@ pub(crate) enum Fault {
     OtherFirmware,
     /// A byte behind the report.
     Trailing,
+    /// 15 instead of the second report, and of every one after it.
+    LostLater,
+    /// Two GPUs with the same serial numbers.
+    EqualSerials,
+    /// From the second report on it is another GPU.
+    Exchanged,
+    /// The driver has no threshold for key rotation: 3.
+    NoKeyRotation,
+    /// The threshold for key rotation is 62 and stays so.
+    KeyRotationIgnored,
 }
 
 /// By their names.
-pub(crate) const NAMES: [(&str, Fault); 26] = [
+pub(crate) const NAMES: [(&str, Fault); 31] = [
     ("driver-not-loaded", Fault::DriverNotLoaded),
     ("library-version", Fault::LibraryVersion),
     ("abort", Fault::Abort),
@@ -85,6 +95,11 @@ pub(crate) const NAMES: [(&str, Fault); 26] = [
     ("other-signer", Fault::OtherSigner),
     ("other-firmware", Fault::OtherFirmware),
     ("trailing", Fault::Trailing),
+    ("lost-later", Fault::LostLater),
+    ("equal-serials", Fault::EqualSerials),
+    ("exchanged", Fault::Exchanged),
+    ("no-key-rotation", Fault::NoKeyRotation),
+    ("key-rotation-ignored", Fault::KeyRotationIgnored),
 ];
 
 impl Fault {

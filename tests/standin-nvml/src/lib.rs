@@ -186,7 +186,10 @@ fn of_device<T>(
         let number = device as usize;
         let last = usize::try_from(driver.devices()).map_err(|_| INVALID_ARGUMENT)?;
         match (1..=last).contains(&number) {
-            true => fill(driver, value),
+            true => {
+                driver.asked = number;
+                fill(driver, value)
+            }
             false => Err(INVALID_ARGUMENT),
         }
     })

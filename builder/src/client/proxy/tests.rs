@@ -120,6 +120,7 @@ fn expectation() -> Expectation {
         policy: cloister_verify::Policy::default(),
         platform: cloister_verify::policy::PolicyFile::default(),
         collateral: None,
+        new_gpu: false,
     }
 }
 

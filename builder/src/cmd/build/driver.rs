@@ -43,6 +43,36 @@ pub(super) fn check(recipe: &Recipe, lock: &Lock) -> Result<(), CommandError> {
     Ok(cuda::check(&lock.wheels, &gpu.driver)?)
 }
 
+/// Says that an image without golden values refuses every GPU, and refuses to publish its reference values.
+pub(super) fn without_rims(
+    plan: &Plan,
+    publish: bool,
+    ctx: &StoreContext,
+) -> Result<(), CommandError> {
+    let (Some(gpu), Some((golden, _))) = (&plan.recipe.gpu, &plan.gpu) else {
+        return Ok(());
+    };
+    if !golden.is_empty() {
+        return Ok(());
+    }
+    let name = &plan.recipe.name;
+    let what = format!(
+        "recipe `{name}` has no `[[gpu.rim]]`, so there are no golden values, and its guest refuses every GPU"
+    );
+    let hint = format!(
+        "get NVIDIA's signed manifests `NV_GPU_DRIVER_GH100_{}` and, for each VBIOS that is allowed, \
+         `NV_GPU_VBIOS_PROJECT_SKU_CHIP_VERSION` (docs/gpu.md, \"RIMs\"), put the files beside the recipe, and name them in \
+         `[[gpu.rim]]` with `rims-checked-at`",
+        gpu.driver
+    );
+    if publish {
+        let error = anyhow::anyhow!("{what}: `--update-measurements` publishes no such image");
+        return Err(CommandError::new(error).with_hint(hint));
+    }
+    ctx.progress.warn(&format!("{what}\nhint: {hint}"));
+    Ok(())
+}
+
 /// The driver's modules, from the store or compiled.
 pub(super) fn modules(plan: &Plan, ctx: &StoreContext) -> Result<Vec<Module>, CommandError> {
     let gpu = plan.recipe.gpu.as_ref();
@@ -79,7 +109,7 @@ mod tests {
     /// A recipe of the demo with a GPU, and a lock with this source and this wheel.
     fn check_with(source: &str, wheel: (&str, &str)) -> Result<(), CommandError> {
         let demo = include_str!("../../../../recipes/demo/recipe.toml");
-        let gpu = "[gpu]\ndriver = \"550.163.01\"\nrims-checked-at = \"2025-03-01T00:00:00Z\"\nrim = []\n";
+        let gpu = "[gpu]\ndriver = \"550.163.01\"\n";
         let recipe: Recipe = toml::from_str(&format!("{demo}\n{gpu}")).unwrap();
         let zero = "0".repeat(64);
         let lock = format!(

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use cloister_measure::reference::ReferenceValues;
 use sha2::{Digest as _, Sha256};
 
-use super::{Args, driver};
+use super::{Args, driver, root};
 use crate::cmd::{CommandError, StoreContext};
 use crate::golden::Golden;
 use crate::guest_binary::{self, Environment, GuestBinaryError, Inputs, Program};
@@ -42,12 +42,16 @@ pub(super) struct Plan {
     pub(super) guest_inputs: Inputs,
     /// What the GPU must measure, and the inputs of the helper that asks it.
     pub(super) gpu: Option<(Golden, Inputs)>,
+    /// `Cargo.lock` of the guest's sources, which the SBOM lists.
+    pub(super) cargo_lock: String,
     /// Changes to the sources of the GPU's modules.
     pub(super) patches: Vec<Vec<u8>>,
     /// Whether derived data of the store may be used.
     pub(super) cache: bool,
     /// Digest of everything that decides the outputs, this program included.
     pub(super) fingerprint: Digest,
+    /// Digest of everything that decides the root image.
+    pub(super) root: Digest,
 }
 
 impl Plan {
@@ -58,17 +62,7 @@ impl Plan {
         let models = model::of_recipe(&recipe, &directory, &lock)?;
         let lock_sha256 = Digest::of(lock.encode()?.as_bytes());
         initrd::check_zstd(&lock.compression.zstd)?;
-        let names = if args.platforms.is_empty() {
-            &recipe.platforms
-        } else {
-            &args.platforms
-        };
-        let mut platforms = names
-            .iter()
-            .map(|name| Platform::load(name))
-            .collect::<Result<Vec<_>, _>>()?;
-        platforms.sort_by(|a, b| a.name.cmp(&b.name));
-        platforms.dedup_by(|a, b| a.name == b.name);
+        let platforms = platforms(args, &recipe)?;
         let here = std::env::current_dir().context("the current directory has no name")?;
         let starts = [
             Some(directory.clone()),
@@ -88,6 +82,9 @@ impl Plan {
         };
         let patches = driver::patches(&recipe, &directory)?;
         driver::check(&recipe, &lock)?;
+        let path = repository.join("Cargo.lock");
+        let cargo_lock = std::fs::read_to_string(&path)
+            .with_context(|| format!("`{}` cannot be read", path.display()))?;
         let out = here.join(
             args.out
                 .clone()
@@ -105,11 +102,15 @@ impl Plan {
             environment,
             guest_inputs,
             gpu,
+            cargo_lock,
             patches,
             cache: !args.no_cache,
             fingerprint: Digest([0; 32]),
+            root: Digest([0; 32]),
         };
-        plan.fingerprint = plan.take_fingerprint()?;
+        let program = this_program()?;
+        plan.root = root::key(&plan, &program)?;
+        plan.fingerprint = plan.take_fingerprint(&program);
         Ok(plan)
     }
 
@@ -139,16 +140,17 @@ impl Plan {
         self.platforms.iter().map(read).collect()
     }
 
-    fn take_fingerprint(&self) -> Result<Digest, CommandError> {
-        let program = std::env::current_exe().and_then(std::fs::File::open);
-        let program = program
-            .and_then(|mut file| Digest::of_reader(&mut file))
-            .context("this program could not be read")?;
+    /// A file beside the recipe.
+    pub(super) fn recipe_file(&self, source: &str) -> Result<Vec<u8>, CommandError> {
+        let path = self.directory.join(source);
+        let bytes = std::fs::read(&path);
+        Ok(bytes.with_context(|| format!("`{}` could not be read", path.display()))?)
+    }
+
+    /// Everything that decides the root decides the outputs.
+    fn take_fingerprint(&self, program: &Digest) -> Digest {
         let mut hash = Sha256::new();
-        hash.update(format!(
-            "cloister build 1\0{}\0{}\0",
-            program.0, self.lock_sha256
-        ));
+        hash.update(format!("cloister build 2\0{program}\0{}\0", self.root));
         let programs = [
             Some(&self.guest_inputs),
             self.gpu.as_ref().map(|(_, helper)| helper),
@@ -157,18 +159,31 @@ impl Plan {
             hash.update(format!("{}\0", program.key(self.lock.epoch)));
         }
         hash.update(format!("{:?}\0{:?}\0", self.recipe, self.platforms));
-        hash.update(format!("{:?}\0", self.models));
-        for patch in &self.patches {
-            hash.update(Sha256::digest(patch));
-        }
-        for file in &self.recipe.files {
-            let path = self.directory.join(&file.source);
-            let bytes = std::fs::read(&path)
-                .with_context(|| format!("`{}` could not be read", path.display()))?;
-            hash.update(Sha256::digest(bytes));
-        }
-        Ok(Digest(hash.finalize().into()))
+        Digest(hash.finalize().into())
     }
+}
+
+/// Digest of the running program.
+fn this_program() -> Result<Digest, CommandError> {
+    let program = std::env::current_exe().and_then(std::fs::File::open);
+    let digest = program.and_then(|mut file| Digest::of_reader(&mut file));
+    Ok(digest.context("this program could not be read")?.0)
+}
+
+/// The platforms that are asked for, or else the recipe's, sorted by name.
+fn platforms(args: &Args, recipe: &Recipe) -> Result<Vec<Platform>, CommandError> {
+    let names = if args.platforms.is_empty() {
+        &recipe.platforms
+    } else {
+        &args.platforms
+    };
+    let mut platforms = names
+        .iter()
+        .map(|name| Platform::load(name))
+        .collect::<Result<Vec<_>, _>>()?;
+    platforms.sort_by(|a, b| a.name.cmp(&b.name));
+    platforms.dedup_by(|a, b| a.name == b.name);
+    Ok(platforms)
 }
 
 /// Output name of a platform's reference values.

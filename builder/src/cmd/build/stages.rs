@@ -1,37 +1,30 @@
 //! The stages of a build, in order; each takes what the one before it made.
 
-use std::fs::File;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::disks::{self, Disk};
+use super::disks;
 use super::driver;
 use super::plan::{Plan, measurements_name};
 use super::report::Times;
+use super::root::{self, IMAGE, Kept, Root, TREE};
 use crate::cmd::{CommandError, StoreContext};
 use crate::deb::{Body, Deb};
 use crate::disk::Layout;
-use crate::erofs::{self, Compression, Parameters};
 use crate::guest::GpuFiles;
 use crate::guest_binary::{self, GuestBinaryError, Options};
-use crate::guid::{Guid, Role as GuidRole};
 use crate::initrd::Members;
 use crate::lock::Role;
 use crate::manifest::{GpuEntry, GuestBinaryEntry, Manifest, SCHEMA_VERSION, VerityEntry};
 use crate::measurements::{Firmware, Measured, reference};
 use crate::output::{MANIFEST, Output, OutputError, Staging};
-use crate::provenance::Provenance;
 use crate::recipe::ToolPackage;
 use crate::store::Digest;
-use crate::tool::Tool;
 use crate::tree::{Built, Module, Source, TreePath};
 use crate::uki::{self, Sections};
 use crate::verity::HashTree;
-use crate::{gpu_driver, guest, initrd, model, sbom, standin};
-
-/// Room for everything but the root, in bytes.
-const OTHER_OUTPUTS: u64 = 256 << 20;
+use crate::{guest, initrd, model};
 
 /// Makes every output of `plan` and says how long each stage took.
 pub(super) fn run(
@@ -46,57 +39,58 @@ pub(super) fn run(
     // Firmware that would boot any kernel ends the build here, not after minutes of it.
     let firmware = locked_firmware(plan, ctx)?;
     let compiled = clock.time("modules", || driver::modules(plan, ctx))?;
-    let (programs, built) = programs_beside_tree(plan, ctx, &compiled, &mut clock)?;
-    check_files(plan, &built)?;
-    let image = clock.time("root", || write_root(plan, &built, staging, ctx))?;
-    let golden = plan.gpu.as_ref().map(|(golden, _)| golden.values.to_json());
-    let golden = golden.as_deref().map(str::as_bytes);
-    let blocks = image / 4096;
-    let configuration = guest::configuration(&plan.recipe, &built.kernel.modules, blocks, golden)?;
+    let (programs, root, kept) = programs_and_root(plan, staging, ctx, &compiled, &mut clock)?;
+    let image = image_size(staging, kept.as_ref())?;
+    let golden_text = plan.gpu.as_ref().map(|(golden, _)| golden.to_json());
+    let golden = golden_text.as_deref().map(str::as_bytes);
+    let configuration = guest::configuration(&plan.recipe, &root.modules, image / 4096, golden)?;
     let helper = programs.helper.as_deref();
     let gpu = golden
         .zip(helper)
         .map(|(golden, helper)| GpuFiles { golden, helper });
-    let modules = guest::module_files(&built.kernel.modules).context("modules")?;
-    let members = guest::members(&programs.init, &configuration, &modules, gpu);
-    let (verity, initrd) = verity_beside_initrd(plan, staging, &members, &mut clock)?;
+    let members = guest::members(&programs.init, &configuration, &root.modules, gpu);
+    let same = kept.is_some();
+    let (verity, initrd) = verity_beside_initrd(plan, staging, &members, kept, &mut clock)?;
+    if !same {
+        root.remember(plan, staging, &verity, ctx)?;
+    }
     let cmdline = guest::command_line(&plan.recipe, verity.root)?;
-    let linux = built.kernel.vmlinuz.read().context("kernel image")?;
-    let linux: &[u8] = &linux;
     let sections = Sections {
         cmdline: cmdline.as_bytes(),
         initrd: &initrd,
-        linux,
+        linux: &root.vmlinuz,
     };
     let uki = uki::build(&stub, &sections)?;
-    let disk = write_disks(plan, staging, &uki, image, &verity, &mut clock)?;
+    let disk = clock.time("disk", || {
+        disks::make(plan, staging, &uki, image, &verity, same)
+    })?;
+    clock.time("disk forms", || disks::make_forms(plan, staging, &disk))?;
     let google = disk.google_table()?;
     write_boot_files(staging, &sections, &uki, firmware.as_ref())?;
-    staging.write("root.verity", &verity.tree)?;
     let measured = Measured {
         recipe: &plan.recipe.name,
         uki: &uki,
-        kernel: linux,
+        kernel: &root.vmlinuz,
         initrd: &initrd,
         cmdline: &cmdline,
         guest_configuration: &configuration,
         gpu: &plan.recipe.guest.gpu,
-        golden: plan.gpu.as_ref().map(|(golden, _)| &golden.values),
+        golden: golden_text.as_deref(),
         model: &plan.recipe.guest.model,
         firmware: firmware.as_ref(),
         google_disk: &google,
     };
     clock.time("measure", || write_measurements(plan, staging, &measured))?;
-    clock.time("describe", || write_descriptions(plan, staging, &built))?;
-    write_manifest(
-        plan,
-        staging,
-        &built,
-        &programs,
-        &compiled,
-        &disk.layout,
-        &verity,
-    )?;
+    staging.write("sbom.cdx.json", &root.sbom)?;
+    staging.write("provenance.json", &root.provenance)?;
+    let parts = Parts {
+        programs: &programs,
+        root: &root,
+        modules: &compiled,
+        layout: &disk.layout,
+        verity: &verity,
+    };
+    write_manifest(plan, staging, &parts)?;
     Ok(clock.finish())
 }
 
@@ -134,16 +128,6 @@ fn check_store(plan: &Plan, ctx: &StoreContext) -> Result<(), CommandError> {
     let error = anyhow::anyhow!("store lacks {missing} of {} locked inputs", digests.len());
     let hint = format!("run `cloister fetch {}`", plan.recipe.name);
     Err(CommandError::new(error).with_hint(hint))
-}
-
-/// Refuses files that no image may have, and a driver that is not the recipe's.
-fn check_files(plan: &Plan, built: &Built) -> Result<(), CommandError> {
-    let modules = &built.kernel.modules;
-    standin::refuse(&built.tree, modules)?;
-    if let Some(gpu) = &plan.recipe.gpu {
-        gpu_driver::check(&built.tree, modules, &gpu.driver)?;
-    }
-    Ok(())
 }
 
 /// The firmware that the recipe locks, if any.
@@ -191,30 +175,19 @@ struct Programs {
     helper: Option<Vec<u8>>,
 }
 
-/// Compiles the programs of the guest while the tree is made.
-fn programs_beside_tree(
+/// Compiles the programs of the guest, while the root is made where that of the last build cannot be kept.
+fn programs_and_root(
     plan: &Plan,
+    staging: &Staging<'_>,
     ctx: &StoreContext,
     modules: &[Module],
     clock: &mut Clock,
-) -> Result<(Programs, Built), CommandError> {
-    let options = Options {
-        environment: &plan.environment,
-        jobs: ctx.jobs(),
-        epoch: plan.lock.epoch,
-        cache: plan.cache,
-    };
-    let program = |inputs| {
-        let say = |line: &str| ctx.progress.say(&format!("guest binary: {line}"));
-        guest_binary::build(&plan.repository, inputs, &ctx.store, &options, &say)
-    };
-    let compile = || {
-        let helper = plan.gpu.as_ref().map(|(_, inputs)| program(inputs));
-        Ok::<_, GuestBinaryError>(Programs {
-            init: program(&plan.guest_inputs)?,
-            helper: helper.transpose()?,
-        })
-    };
+) -> Result<(Programs, Root, Option<HashTree>), CommandError> {
+    if let Some(Kept { root, verity }) = clock.time("kept root", || Kept::find(plan, staging, ctx))
+    {
+        let programs = clock.time("guest binary", || compile(plan, ctx))?;
+        return Ok((programs, root, Some(verity)));
+    }
     let source = Source {
         recipe: &plan.recipe,
         directory: &plan.directory,
@@ -226,7 +199,7 @@ fn programs_beside_tree(
     };
     let unpack = || Built::from_lock(source);
     let (guest, built) = std::thread::scope(|scope| {
-        let guest = scope.spawn(|| timed(compile));
+        let guest = scope.spawn(|| timed(|| compile(plan, ctx)));
         let built = timed(unpack);
         (guest.join(), built)
     });
@@ -235,77 +208,79 @@ fn programs_beside_tree(
     let (built, tree_time) = built;
     clock.add("guest binary", guest_time);
     clock.add("tree", tree_time);
-    Ok((guest?, built?))
+    let (programs, mut built) = (guest?, built?);
+    root::check_files(plan, &built)?;
+    clock.time("libraries", || root::check_libraries(plan, &mut built, ctx))?;
+    let described = clock.time("describe", || Root::of(plan, &built))?;
+    clock.time("root", || root::write_image(plan, &built, staging, ctx))?;
+    Ok((programs, described, None))
 }
 
-/// Writes `root.erofs` and returns its length in bytes.
-fn write_root(
-    plan: &Plan,
-    built: &Built,
-    staging: &Staging<'_>,
-    ctx: &StoreContext,
-) -> Result<u64, CommandError> {
-    let path = staging.path("root.erofs")?;
-    // The tool keeps a second copy of all contents while it works; afterwards `disk.raw` takes that room, and each
-    // other form of the disk as much again.
-    let copies = (plan.disk_formats().len() as u64).saturating_add(1);
-    let bytes = built.report.bytes.saturating_mul(copies.max(2));
-    staging.require(bytes.saturating_add(OTHER_OUTPUTS))?;
-    let packages: Vec<_> = plan.lock.with_role(Role::Erofs).collect();
-    let tool = Tool::open(&ctx.store, &packages)?;
-    let parameters = Parameters {
+/// Compiles the programs of the guest, or takes them from the store.
+fn compile(plan: &Plan, ctx: &StoreContext) -> Result<Programs, GuestBinaryError> {
+    let options = Options {
+        environment: &plan.environment,
+        jobs: ctx.jobs(),
         epoch: plan.lock.epoch,
-        uuid: Guid::derive(&plan.recipe.name, GuidRole::RootFilesystem),
-        compression: plan.recipe.root.compression.parse::<Compression>()?,
+        cache: plan.cache,
     };
-    erofs::build(&built.tree, &tool, &ctx.store, &path, parameters)?;
-    Ok(std::fs::metadata(&path)
-        .map_err(|error| OutputError::new(&path, error))?
-        .len())
+    let program = |inputs| {
+        let say = |line: &str| ctx.progress.say(&format!("guest binary: {line}"));
+        guest_binary::build(&plan.repository, inputs, &ctx.store, &options, &say)
+    };
+    let helper = plan.gpu.as_ref().map(|(_, inputs)| program(inputs));
+    Ok(Programs {
+        init: program(&plan.guest_inputs)?,
+        helper: helper.transpose()?,
+    })
 }
 
-/// Hashes the root while the initrd is compressed.
+/// Length of the root image in bytes.
+fn image_size(staging: &Staging<'_>, kept: Option<&HashTree>) -> Result<u64, CommandError> {
+    if let Some(verity) = kept {
+        return Ok(verity.data_blocks * 4096);
+    }
+    let path = staging.path(IMAGE)?;
+    let data = std::fs::metadata(&path).map_err(|error| OutputError::new(&path, error))?;
+    Ok(data.len())
+}
+
+/// Hashes the root while the initrd is compressed; the tree of a root that is `kept` is known.
 fn verity_beside_initrd(
     plan: &Plan,
     staging: &mut Staging<'_>,
     members: &Members<'_>,
+    kept: Option<HashTree>,
     clock: &mut Clock,
 ) -> Result<(HashTree, Vec<u8>), CommandError> {
-    let path = staging.path("root.erofs")?;
-    let root = File::open(&path).map_err(|error| OutputError::new(&path, error))?;
+    let path = staging.path(IMAGE)?;
     let compress = || {
         let archive = initrd::archive(members, plan.lock.epoch)?;
         initrd::compress(&archive, plan.lock.compression.level)
     };
+    let same = kept.is_some();
+    let hash = || kept.map_or_else(|| root::hash(&path), Ok);
     let ((verity, verity_time), (initrd, initrd_time)) =
-        rayon::join(|| timed(|| HashTree::of(root)), || timed(compress));
+        rayon::join(|| timed(hash), || timed(compress));
     clock.add("verity", verity_time);
     clock.add("initrd", initrd_time);
     let verity = verity?;
-    staging.add(
-        "root.erofs",
-        Output {
-            sha256: Digest(verity.data_sha256),
-            size: verity.data_blocks * 4096,
-        },
-    );
+    let image = Output {
+        sha256: Digest(verity.data_sha256),
+        size: verity.data_blocks * 4096,
+    };
+    if same {
+        let tree = Output {
+            sha256: Digest::of(&verity.tree),
+            size: verity.tree.len() as u64,
+        };
+        staging.keep(IMAGE, image);
+        staging.keep(TREE, tree);
+    } else {
+        staging.add(IMAGE, image);
+        staging.write(TREE, &verity.tree)?;
+    }
     Ok((verity, initrd?))
-}
-
-/// Writes the disk in every form.
-fn write_disks(
-    plan: &Plan,
-    staging: &mut Staging<'_>,
-    uki: &[u8],
-    root: u64,
-    verity: &HashTree,
-    clock: &mut Clock,
-) -> Result<Disk, CommandError> {
-    let disk = clock.time("disk", || {
-        disks::write_raw(plan, staging, uki, root, verity)
-    })?;
-    clock.time("disk forms", || disks::write_forms(plan, staging, &disk))?;
-    Ok(disk)
 }
 
 fn write_measurements(
@@ -322,62 +297,55 @@ fn write_measurements(
     Ok(())
 }
 
-fn write_descriptions(
-    plan: &Plan,
-    staging: &mut Staging<'_>,
-    built: &Built,
-) -> Result<(), CommandError> {
-    let path = plan.repository.join("Cargo.lock");
-    let cargo_lock = std::fs::read_to_string(&path)
-        .with_context(|| format!("`{}` cannot be read", path.display()))?;
-    let sbom =
-        sbom::write(&plan.lock, built, Some(&cargo_lock)).context("SBOM could not be written")?;
-    staging.write("sbom.cdx.json", &sbom)?;
-    let provenance = Provenance::of(&built.tree, &built.kernel).to_json();
-    staging.write(
-        "provenance.json",
-        &provenance.context("provenance index could not be written")?,
-    )?;
-    Ok(())
+/// What the manifest describes beside inputs and outputs.
+struct Parts<'a> {
+    programs: &'a Programs,
+    root: &'a Root,
+    /// Modules that were compiled.
+    modules: &'a [Module],
+    layout: &'a Layout,
+    verity: &'a HashTree,
 }
 
 fn write_manifest(
     plan: &Plan,
     staging: &mut Staging<'_>,
-    built: &Built,
-    programs: &Programs,
-    modules: &[Module],
-    layout: &Layout,
-    verity: &HashTree,
+    parts: &Parts<'_>,
 ) -> Result<(), CommandError> {
     let program = |inputs, bytes: &[u8]| GuestBinaryEntry {
         inputs,
         sha256: Digest::of(bytes),
         size: bytes.len(),
     };
-    let gpu = plan.gpu.as_ref().zip(programs.helper.as_ref());
+    let gpu = plan.gpu.as_ref().zip(parts.programs.helper.as_ref());
     let manifest = Manifest {
         builder: format!("cloister {}", env!("CARGO_PKG_VERSION")),
         epoch: plan.lock.epoch,
         gpu: gpu.map(|((golden, inputs), helper)| GpuEntry {
             helper: program(inputs, helper),
-            modules: modules.iter().map(Into::into).collect(),
+            modules: parts.modules.iter().map(Into::into).collect(),
             rims: &golden.rims,
         }),
-        guest_binary: program(&plan.guest_inputs, &programs.init),
-        kernel_release: &built.kernel.release,
+        guest_binary: program(&plan.guest_inputs, &parts.programs.init),
+        kernel_release: &parts.root.release,
         lock: &plan.lock,
         lock_sha256: plan.lock_sha256,
         outputs: staging.outputs(),
-        partitions: layout.table.partitions.iter().map(Into::into).collect(),
+        partitions: parts
+            .layout
+            .table
+            .partitions
+            .iter()
+            .map(Into::into)
+            .collect(),
         platforms: &plan.platform_names(),
         recipe: &plan.recipe.name,
-        report: serde_json::to_value(&built.report).context("build report could not be written")?,
+        report: parts.root.report.clone(),
         schema_version: SCHEMA_VERSION,
         verity: VerityEntry {
-            data_blocks: verity.data_blocks,
-            hash_blocks: verity.tree.len() as u64 / 4096,
-            root: Digest(verity.root),
+            data_blocks: parts.verity.data_blocks,
+            hash_blocks: parts.verity.tree.len() as u64 / 4096,
+            root: Digest(parts.verity.root),
         },
     };
     let text = manifest

@@ -22,6 +22,8 @@ fn demo() -> GuestConfiguration {
             environment: [("A".into(), "ü\n".into()), ("B".into(), String::new())].into(),
             socket: "http.sock".into(),
             memory_max: 0,
+            tmp_max: 0,
+            shm_max: 0,
         },
         canary: None,
     }
@@ -77,6 +79,35 @@ canary-seconds 600
     assert_eq!(GuestConfiguration::parse(text.as_bytes()), Ok(with_gpu()));
     let without_gpu = text.replace(&format!("h100 {}", "ab".repeat(32)), "none");
     assert!(GuestConfiguration::parse(without_gpu.as_bytes()).is_ok());
+}
+
+#[test]
+fn sizes_of_writable_memory_are_lines_of_their_own_or_none() {
+    let mut configuration = demo();
+    configuration.workload.tmp_max = 1 << 30;
+    let one = DEMO.to_owned() + "workload-tmp-max 1073741824\n";
+    assert_eq!(configuration.encode(), one.as_bytes());
+    configuration.workload.shm_max = 4096;
+    let both = one + "workload-shm-max 4096\n";
+    assert_eq!(configuration.encode(), both.as_bytes());
+    let read = GuestConfiguration::parse(both.as_bytes()).unwrap();
+    assert_eq!(read, configuration);
+    let cases = [
+        ("workload-tmp-max 0\n", "`workload-tmp-max BYTES`, not 0"),
+        ("workload-tmp-max 1k\n", "`workload-tmp-max BYTES`, not 0"),
+        ("workload-shm-max -1\n", "`workload-shm-max BYTES`, not 0"),
+        ("workload-shm-max 1\nworkload-tmp-max 1\n", "end of file"),
+    ];
+    for (lines, wanted) in cases {
+        let error = GuestConfiguration::parse((DEMO.to_owned() + lines).as_bytes()).unwrap_err();
+        let GuestConfigurationError::Line { wanted: found, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(found, wanted, "{lines}");
+    }
+    let leading = DEMO.to_owned() + "workload-tmp-max 01\n";
+    let error = GuestConfiguration::parse(leading.as_bytes()).unwrap_err();
+    assert_eq!(error, GuestConfigurationError::NotCanonical);
 }
 
 #[test]

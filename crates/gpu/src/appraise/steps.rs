@@ -4,15 +4,25 @@ use super::{Appraisal, Cause, Device, Expected, Finding, Mismatch, Outcome, Step
 use crate::chain::{Chain, ChainError, Model, instant};
 use crate::golden::{GoldenValues, Hex, Pair};
 use crate::report::{Feature, GPU_BLOCKS, Report, ReportError, Status};
+use crate::signature::Verify;
 
 /// The measurement of NVDEC0, which exists only while NVDEC0 is enabled.
 const NVDEC0_INDEX: u8 = 35;
 
-/// The steps made so far.
-#[derive(Default)]
-pub(super) struct Steps(Vec<Finding>);
+/// The steps made so far, and what checks signatures.
+pub(super) struct Steps {
+    findings: Vec<Finding>,
+    verify: Verify,
+}
 
 impl Steps {
+    pub(super) fn new(verify: Verify) -> Self {
+        Self {
+            findings: Vec::new(),
+            verify,
+        }
+    }
+
     fn take(&mut self, step: Step, wanted: impl Into<String>, outcome: Result<String, Cause>) {
         self.push(
             step,
@@ -25,7 +35,7 @@ impl Steps {
     }
 
     fn push(&mut self, step: Step, wanted: String, outcome: Outcome) {
-        self.0.push(Finding {
+        self.findings.push(Finding {
             step,
             wanted,
             outcome,
@@ -59,7 +69,9 @@ impl Steps {
         let outcome = model(chain, report);
         self.take(Step::Model, "GH100 with 64 measurement blocks", outcome);
         let root = "five certificates under a pinned root";
-        let outcome = chain.verify(expected.roots).map_err(Cause::from);
+        let outcome = chain
+            .verify(expected.roots, self.verify)
+            .map_err(Cause::from);
         self.take(
             Step::Chain,
             root,
@@ -108,7 +120,7 @@ impl Steps {
         self.take(Step::Nonce, hex::encode(expected.nonce), outcome);
         self.versions(report, expected);
         if let Some(chain) = chain {
-            let outcome = match report.signed_by(chain.leaf_key()) {
+            let outcome = match report.signed_by(chain.leaf_key(), self.verify) {
                 true => Ok("signed by the leaf".to_owned()),
                 false => Err(Cause::Signature),
             };
@@ -177,13 +189,13 @@ impl Steps {
         chain: Option<&Chain>,
     ) -> Appraisal {
         for step in Step::ALL {
-            if !self.0.iter().any(|finding| finding.step == step) {
+            if !self.findings.iter().any(|finding| finding.step == step) {
                 self.push(step, String::new(), Outcome::NotMade);
             }
         }
-        self.0.sort_by_key(|finding| finding.step);
+        self.findings.sort_by_key(|finding| finding.step);
         Appraisal {
-            findings: self.0,
+            findings: self.findings,
             device: device(report, chain),
         }
     }

@@ -7,7 +7,7 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::{CertificateError, LinkError};
-use crate::signature::{Encoding, Point, verify};
+use crate::signature::{Encoding, Point, Verify};
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
@@ -109,7 +109,7 @@ impl Certificate {
     }
 
     /// Whether the holder of `key` signed the bytes as they were read.
-    pub(super) fn signed_by(&self, key: &Point) -> bool {
+    pub(super) fn signed_by(&self, key: &Point, verify: Verify) -> bool {
         let signature = self.certificate.signature.as_bytes().unwrap_or_default();
         verify(key, Encoding::Der, &self.signed, signature)
     }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::signature::verify;
 use crate::tests::{Recording, directory, recording_a, recording_c};
 use crate::{Appraisal, Cause, Expected, Report, RootKey, Step, appraise};
 
@@ -59,7 +60,7 @@ fn judged(recording: &Recording, golden: &GoldenValues) -> Appraisal {
         roots: &[RootKey::nvidia()],
         at: AT,
     };
-    appraise(&recording.report, &recording.chain, &expected)
+    appraise(&recording.report, &recording.chain, &expected, verify)
 }
 
 /// What a driver RIM and a VBIOS RIM must have at least, each index with a digest of its own.

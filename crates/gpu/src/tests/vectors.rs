@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Recording, evidence, json, recording_a, recording_b, recording_c};
 use crate::chain::{Chain, ChainError, LinkError, Model, RootKey};
 use crate::report::{Feature, Report, ReportError, Status};
-use crate::signature::{Encoding, pure};
+use crate::signature::{Encoding, pure, verify};
 use crate::{Cause, Expected, Step, appraise};
 
 /// 2026-11-22.
@@ -54,7 +54,7 @@ fn compare(recording: &Recording, wanted: &Value) -> usize {
         .map(|(_, index)| index)
         .collect();
     same("all_zero_measurement_indices", json!(zeros));
-    let signed = report.signed_by(chain.leaf_key());
+    let signed = report.signed_by(chain.leaf_key(), verify);
     same("signature_p384_sha384_ok", json!(signed));
     compared + modes(name, &report, wanted) + certificates(name, &chain, wanted)
 }
@@ -95,7 +95,7 @@ fn certificates(name: &str, chain: &Chain, wanted: &Value) -> usize {
         .map(|name| format!("CN={name}"))
         .collect();
     assert_eq!(json!(names), wanted["chain"]["order"], "{name}");
-    assert_eq!(chain.verify(&[RootKey::nvidia()]), Ok(()), "{name}");
+    assert_eq!(chain.verify(&[RootKey::nvidia()], verify), Ok(()), "{name}");
     assert_eq!(chain.valid_at(AT), Ok(()), "{name}");
     assert_eq!(chain.model(), Model::Gh100, "{name}");
     4
@@ -192,7 +192,7 @@ fn the_pinned_root_is_that_of_nvidias_verifier() {
     assert_eq!(*chain.leaf_key(), RootKey::nvidia().0);
     assert_eq!(chain.model(), Model::Unknown);
     assert_eq!(
-        chain.verify(&[RootKey::nvidia()]),
+        chain.verify(&[RootKey::nvidia()], verify),
         Err(LinkError::LeafIsAuthority)
     );
 }
@@ -213,8 +213,8 @@ fn a_switch_is_parsed_and_refused_by_name() {
     let unknown: Vec<u16> = report.unknown().map(|field| field.kind).collect();
     assert_eq!(unknown, [26, 23, 24, 25]);
     let chain = Chain::parse(&switch.chain).unwrap();
-    assert_eq!(chain.verify(&[RootKey::nvidia()]), Ok(()));
-    assert!(report.signed_by(chain.leaf_key()));
+    assert_eq!(chain.verify(&[RootKey::nvidia()], verify), Ok(()));
+    assert!(report.signed_by(chain.leaf_key(), verify));
     let refusal = offline(switch, report.nonce).into_result().unwrap_err();
     assert_eq!(refusal.step, Step::Model);
     assert_eq!(*refusal.cause, Cause::Model { found: Model::Ls10 });
@@ -235,7 +235,7 @@ fn offline(recording: &Recording, nonce: [u8; 32]) -> crate::Appraisal {
         roots: &roots,
         at: AT,
     };
-    appraise(&recording.report, &recording.chain, &expected)
+    appraise(&recording.report, &recording.chain, &expected, verify)
 }
 
 /// Steps that refuse, with golden values missing.
@@ -319,7 +319,7 @@ fn every_byte_of_a_report_flipped_is_refused() {
             Err(_) => counts.0 += 1,
             Ok(parsed) if parsed.nonce != nonce => counts.1 += 1,
             Ok(parsed) => {
-                assert!(!parsed.signed_by(chain.leaf_key()), "byte {at}");
+                assert!(!parsed.signed_by(chain.leaf_key(), verify), "byte {at}");
                 counts.2 += 1;
             }
         }

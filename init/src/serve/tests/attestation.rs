@@ -1,7 +1,7 @@
 //! Layers A and B over real connections.
 
 use super::client::{Client, spki_sha256};
-use super::guest::{DEVICES, Guest, LOG};
+use super::guest::{DEVICES, Guest, LOG, NEW_DEVICES};
 use cloister_evidence::binding::{EXPORTER_LABEL, Mode, ReportData, binding};
 use cloister_evidence::bundle::{self, Bundle, LeafExtension};
 use std::sync::atomic::Ordering;
@@ -119,6 +119,25 @@ fn concurrent_sessions_share_few_reports() {
     let batches = guest.pid1.batches.lock().unwrap().clone();
     assert_eq!(batches.iter().sum::<usize>(), SESSIONS);
     assert!(batches.len() <= 8, "{batches:?}");
+}
+
+#[test]
+fn a_session_with_new_evidence_of_the_gpu_has_a_section_of_its_own() {
+    let guest = Guest::start();
+    let mut client = Client::connect(&guest);
+    let nonce = [7; 32];
+    let body = format!("{{\"nonce\":\"{}\",\"gpu\":\"new\"}}", hex::encode(nonce));
+    let answer = client.post(PATH, &body);
+    assert_eq!(answer.status, 200, "{}", answer.head);
+    let bundle = Bundle::decode(&answer.body).unwrap();
+    assert_eq!(bundle.devices, NEW_DEVICES);
+    assert!(holds(&client, nonce, &bundle));
+    // The leaf, and sessions without the wish, keep theirs.
+    assert_eq!(session_bundle(&mut client, nonce).devices, DEVICES);
+    guest.pid1.refuses.store(true, Ordering::Relaxed);
+    let answer = client.post(PATH, &body);
+    assert_eq!(answer.status, 503);
+    assert!(answer.head.contains("retry-after: 60\r\n"));
 }
 
 #[test]

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 pub(super) const DEVICES: &[u8] = b"devices section";
 pub(super) const LOG: &[u8] = b"log section";
+/// The section that a session gets which wants a new one.
+pub(super) const NEW_DEVICES: &[u8] = b"new devices section";
 
 /// A running front.
 pub(super) struct Guest {
@@ -161,7 +163,9 @@ impl Pid1 {
                         not_after,
                     },
                 ),
-                Request::Sessions { .. } if self.refuses.load(Ordering::Relaxed) => {
+                Request::Sessions { .. } | Request::NewSession { .. }
+                    if self.refuses.load(Ordering::Relaxed) =>
+                {
                     Reply::Refused {
                         reason: "test".into(),
                     }
@@ -172,25 +176,41 @@ impl Pid1 {
                 } => {
                     thread::sleep(Duration::from_millis(50)); // a TPM is slow
                     self.batches.lock().unwrap().push(entries.len());
-                    let of = |(nonce, exporter)| {
-                        binding(
-                            &Mode::Session { nonce, exporter },
-                            &spki_sha256,
-                            DEVICES,
-                            LOG,
-                        )
-                    };
-                    let tree =
-                        Batch::new(&entries.into_iter().map(of).collect::<Vec<_>>()).unwrap();
+                    let modes = entries.into_iter();
+                    let modes = modes.map(|(nonce, exporter)| Mode::Session { nonce, exporter });
                     Reply::Quote {
-                        cpu: cpu(tree.report_data().as_bytes()),
+                        cpu: batch(&spki_sha256, modes, DEVICES),
                     }
                 }
+                Request::NewSession {
+                    spki_sha256,
+                    nonce,
+                    exporter,
+                } => Reply::Evidence {
+                    cpu: batch(
+                        &spki_sha256,
+                        [Mode::Session { nonce, exporter }],
+                        NEW_DEVICES,
+                    ),
+                    devices: NEW_DEVICES.to_vec(),
+                    log: LOG.to_vec(),
+                },
                 Request::Failed { .. } => return,
             };
             channel::write_frame(&mut control, &reply.encode()).unwrap();
         }
     }
+}
+
+/// The evidence of the root of a batch of bindings.
+fn batch(
+    spki_sha256: &[u8; 32],
+    modes: impl IntoIterator<Item = Mode>,
+    devices: &[u8],
+) -> CpuSection {
+    let of = |mode| binding(&mode, spki_sha256, devices, LOG);
+    let bindings: Vec<_> = modes.into_iter().map(of).collect();
+    cpu(Batch::new(&bindings).unwrap().report_data().as_bytes())
 }
 
 fn leaf_evidence(spki_sha256: &[u8; 32], mode: &Mode) -> Reply {

@@ -66,6 +66,9 @@ def report(port):
         "device node": attempt(lambda: os.mknod("/tmp/tpmrm0", 0o600 | stat.S_IFCHR, os.makedev(253, 65536))),
         "write to the root": attempt(lambda: open("/opt/probe/new", "w").close()),
         "devices": sorted(os.listdir("/dev")),
+        "sys": {path: sorted(os.listdir("/sys/" + path)) for path in ("class/net", "firmware")},
+        "write to sys": attempt(lambda: os.close(os.open("/sys/class/net/lo/mtu", os.O_WRONLY))),
+        "processors": attempt(lambda: open("/sys/devices/system/cpu/online").close()),
         "processes": sorted(int(name) for name in os.listdir("/proc") if name.isdigit()),
     }
 

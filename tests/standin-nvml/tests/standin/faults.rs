@@ -3,7 +3,8 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use cloister_gpu::{Expected, RootKey, appraise};
+use cloister_gpu::signature::verify;
+use cloister_gpu::{Chain, Expected, RootKey, appraise};
 use cloister_gpu_helper::record::{Evidence, Record, Request};
 use cloister_test_pki::gpu::Gpu;
 
@@ -16,6 +17,10 @@ const ALL: [Request; 3] = [
     Request::Evidence { nonce: NONCE },
     Request::Ready,
 ];
+/// What PID 1 asks before the GPU is ready and after.
+const THRESHOLD: Request = Request::KeyRotation {
+    attacker_advantage: 60,
+};
 const SET: &str = "nvmlSystemSetConfComputeGpusReadyState";
 
 /// A record on one line: modes are environment, confidential computing, developer tools, several GPUs.
@@ -38,6 +43,7 @@ fn line(record: &Record) -> String {
             devices.join(", ")
         }
         Record::Ready { before, after } => format!("{before} to {after}"),
+        Record::KeyRotation(found) => format!("{found:?}"),
         Record::Failed(failure) => format!("{} {:?}", failure.call, failure.cause),
     }
 }
@@ -54,32 +60,42 @@ pub(crate) fn judged(evidence: &Evidence) -> String {
         roots: &[RootKey(root)],
         at: 1_790_000_000,
     };
-    match appraise(&evidence.report, &evidence.chain, &expected).into_result() {
+    match appraise(&evidence.report, &evidence.chain, &expected, verify).into_result() {
         Ok(_) => "accepted".to_owned(),
         Err(refusal) => format!("{:?}", refusal.step),
     }
 }
 
 /// Fault, then the records of the three requests.
-fn table() -> Vec<(Option<Fault>, [&'static str; 3])> {
-    const PROBE: &str = "550.144.03 [2, 1, 0, 0] 0 [9]";
-    const TWO: &str = "550.144.03 [2, 1, 0, 0] 0 [9, 9]";
-    const READY: &str = "0 to 1";
+type Row = (Option<Fault>, [&'static str; 3]);
+
+const PROBE: &str = "550.144.03 [2, 1, 0, 0] 0 [9]";
+const TWO: &str = "550.144.03 [2, 1, 0, 0] 0 [9, 9]";
+const READY: &str = "0 to 1";
+
+/// Every fault.
+fn table() -> Vec<Row> {
+    [of_the_calls(), of_the_evidence()].concat()
+}
+
+fn row(step: &'static str) -> [&'static str; 3] {
+    [PROBE, step, READY]
+}
+
+/// Those that the library or the first request shows.
+fn of_the_calls() -> Vec<Row> {
     const REPORT: &str = "nvmlDeviceGetConfComputeGpuAttestationReport Size(8193)";
     const LOST: &str = "nvmlDeviceGetConfComputeGpuAttestationReport Code(15)";
     const COUNT: &str = "nvmlDeviceGetCount_v2 Count(2)";
     const LATCHED: &str = "nvmlSystemSetConfComputeGpusReadyState Code(2)";
     let probed = |probe| [probe, "accepted", READY];
-    let judged = |step| [PROBE, step, READY];
     vec![
-        (None, judged("accepted")),
+        (None, row("accepted")),
         (Some(Fault::DriverNotLoaded), ["nvmlInit_v2 Code(9)"; 3]),
         (Some(Fault::LibraryVersion), ["nvmlInit_v2 Code(18)"; 3]),
-        (Some(Fault::Lost), judged(LOST)),
-        (Some(Fault::Oversize), judged(REPORT)),
-        (Some(Fault::Empty), judged("Structure")),
-        (Some(Fault::GarbageChain), judged("Structure")),
-        (Some(Fault::CountChanges), judged(COUNT)),
+        (Some(Fault::Lost), row(LOST)),
+        (Some(Fault::Oversize), row(REPORT)),
+        (Some(Fault::CountChanges), row(COUNT)),
         (Some(Fault::TwoGpus), [TWO, "accepted, accepted", READY]),
         (
             Some(Fault::ReadyDoesNotStick),
@@ -114,13 +130,29 @@ fn table() -> Vec<(Option<Fault>, [&'static str; 3])> {
             Some(Fault::OtherDriver),
             probed("570.86.15 [2, 1, 0, 0] 0 [9]"),
         ),
-        (Some(Fault::OtherVbios), judged("Vbios")),
-        (Some(Fault::Measurement), judged("Measurements")),
-        (Some(Fault::StaleNonce), judged("Nonce")),
-        (Some(Fault::OtherRoot), judged("Chain")),
-        (Some(Fault::OtherSigner), judged("Signature")),
-        (Some(Fault::OtherFirmware), judged("Fwid")),
-        (Some(Fault::Trailing), judged("Structure")),
+    ]
+}
+
+/// Those of the evidence, and those that show in later requests (see below).
+fn of_the_evidence() -> Vec<Row> {
+    vec![
+        (Some(Fault::Empty), row("Structure")),
+        (Some(Fault::GarbageChain), row("Structure")),
+        (Some(Fault::OtherVbios), row("Vbios")),
+        (Some(Fault::Measurement), row("Measurements")),
+        (Some(Fault::StaleNonce), row("Nonce")),
+        (Some(Fault::OtherRoot), row("Chain")),
+        (Some(Fault::OtherSigner), row("Signature")),
+        (Some(Fault::OtherFirmware), row("Fwid")),
+        (Some(Fault::Trailing), row("Structure")),
+        (Some(Fault::LostLater), row("accepted")),
+        (
+            Some(Fault::EqualSerials),
+            [TWO, "accepted, accepted", READY],
+        ),
+        (Some(Fault::Exchanged), row("accepted")),
+        (Some(Fault::NoKeyRotation), row("accepted")),
+        (Some(Fault::KeyRotationIgnored), row("accepted")),
     ]
 }
 
@@ -151,6 +183,56 @@ fn every_fault_comes_back_as_its_record() {
     }
     // `hang` and `abort` have no record, and tests of their own.
     assert_eq!(table.len() - 1 + 2, NAMES.len());
+}
+
+/// Serial numbers of the devices of a record, each on first sight a letter.
+fn serials(records: &[Record]) -> String {
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    let mut letters = String::new();
+    let evidence = records.iter().filter_map(|record| match record {
+        Record::Evidence(devices) => Some(devices),
+        _ => None,
+    });
+    for device in evidence.flatten() {
+        let chain = Chain::parse(&device.chain).expect("a chain");
+        let serial = chain.device().to_vec();
+        if !seen.contains(&serial) {
+            seen.push(serial.clone());
+        }
+        let place = seen.iter().position(|known| *known == serial);
+        letters.push(char::from(
+            b'a' + u8::try_from(place.expect("seen")).expect("few"),
+        ));
+    }
+    letters
+}
+
+#[test]
+fn faults_of_later_calls_come_back_as_their_records() {
+    const LOST: &str = "nvmlDeviceGetConfComputeGpuAttestationReport Code(15)";
+    let root = nix::unistd::geteuid().is_root();
+    let no_permission = "nvmlSystemSetConfComputeKeyRotationThresholdInfo Code(4)";
+    let set = if root { "Some(60)" } else { no_permission };
+    let ignored = if root { "Some(62)" } else { no_permission };
+    let one = "accepted";
+    let two = "accepted, accepted";
+    // Fault; threshold, evidence, evidence again; whose it is.
+    let rows = [
+        (None, [set, one, one], "aa"),
+        (Some(Fault::LostLater), [set, one, LOST], "a"),
+        (Some(Fault::TwoGpus), [set, two, two], "abab"),
+        (Some(Fault::EqualSerials), [set, two, two], "aaaa"),
+        (Some(Fault::Exchanged), [set, one, one], "ab"),
+        (Some(Fault::NoKeyRotation), ["None", one, one], "aa"),
+        (Some(Fault::KeyRotationIgnored), [ignored, one, one], "aa"),
+    ];
+    for (fault, wanted, whose) in rows {
+        let requests = [ALL[0], THRESHOLD, ALL[1], ALL[1]];
+        let (records, _) = machine(fault).ask(&requests);
+        let lines: Vec<String> = records.iter().skip(1).map(line).collect();
+        assert_eq!(lines, wanted, "{fault:?}");
+        assert_eq!(serials(&records), whose, "{fault:?}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use cloister_test_pki::gpu::{Gpu, Report};
 
 use crate::golden::{GoldenValues, Pair, Rim, RimValues, Values};
+use crate::signature::verify;
 use crate::{Appraisal, Digest, Expected, RootKey, appraise};
 
 pub(super) const NONCE: [u8; 32] = [0x6e; 32];
@@ -119,7 +120,7 @@ impl Scene {
             roots: &self.roots,
             at: self.at,
         };
-        appraise(report, chain, &expected)
+        appraise(report, chain, &expected, verify)
     }
 
     pub(super) fn appraise(&self) -> Appraisal {

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs the workload of a recipe from its built root, without a machine: usage scripts/serve-root.sh RECIPE.toml ROOT.erofs SOCKETS
-# As in the guest: read-only root, own mount, process and network namespaces with a loopback alone, the recipe's user, arguments and whole environment.
-# Unlike it: no verity, no limits, not started by `cloister-init`. Needs root for the mount. Ends with the server; its socket is in the directory SOCKETS.
+# Looks at a built root without a machine and without a GPU: usage scripts/check-root.sh RECIPE.toml ROOT.erofs
+# Loads every shared library, imports the server, compiles as Triton does, asks ldconfig, and looks for a way out. As in the guest: read-only
+# root, the recipe's user and whole environment, own namespaces; unlike it no device of a GPU, and not even a loopback. Needs root for the mount.
+# Prints one line for each check; ends with 1 when one fails.
 set -eu
-[ $# = 3 ] || { sed -n 2p "$0" >&2; exit 2; }
-mkdir -p "$3"
-chmod 0777 "$3"
+[ $# = 2 ] || { sed -n 2p "$0" >&2; exit 2; }
+here=$(dirname "$(realpath "$0")")
 root=$(mktemp -d)
 trap 'umount "$root"; rmdir "$root"' EXIT
 mount -t erofs -o loop,ro "$2" "$root"
@@ -17,15 +17,13 @@ workload = recipe["guest"]["workload"]
 user = next(user for user in recipe["user"] if user["name"] == workload["user"])
 environment = [f"{name}={value}" for name, value in workload.get("environment", {}).items()]
 who = f"--userspec={user['uid']}:{user['gid']}"
-print(shlex.join(["env", "-i", *environment, "/usr/sbin/chroot", who, sys.argv[2], *workload["exec"]]))
+print(shlex.join(["env", "-i", *environment, "/usr/sbin/chroot", who, sys.argv[2], workload["exec"][0], "-u", "/tmp/look.py"]))
 EOP
 )
-ROOT=$root SOCKETS=$(realpath "$3") WORDS=$words unshare --mount --net --pid --ipc --fork sh -eu -c '
-    ip link set lo up
+ROOT=$root LOOK=$here/check-root.py WORDS=$words unshare --mount --net --pid --ipc --fork sh -eu -c '
     mount -t tmpfs -o mode=1777 tmpfs "$ROOT/tmp"
+    cp "$LOOK" "$ROOT/tmp/look.py"
     mount -t tmpfs -o mode=0755 tmpfs "$ROOT/run"
-    mkdir "$ROOT/run/workload"
-    mount --bind "$SOCKETS" "$ROOT/run/workload"
     mount -t tmpfs -o mode=0755 tmpfs "$ROOT/dev"
     for device in null zero full random urandom; do
         touch "$ROOT/dev/$device"
@@ -34,6 +32,5 @@ ROOT=$root SOCKETS=$(realpath "$3") WORDS=$words unshare --mount --net --pid --i
     mkdir "$ROOT/dev/shm"
     mount -t tmpfs -o mode=1777 tmpfs "$ROOT/dev/shm"
     mount -t proc proc "$ROOT/proc"
-    mount -t sysfs -o ro sysfs "$ROOT/sys"
-    eval "exec $WORDS"
+    eval "$WORDS"
 '

@@ -1,0 +1,296 @@
+//! The root image and what the stages behind it take from its tree: made, or kept from the last build of the directory.
+//!
+//! A root is kept when everything that decides it is as it was ([`key`]) and its files are still those that were written.
+//! What the later stages need of the tree is in the store under the same key, as derived data; so a change of the guest's
+//! configuration unpacks nothing.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::plan::Plan;
+use crate::cmd::{CommandError, StoreContext};
+use crate::erofs::{self, Compression, Parameters};
+use crate::guest::ModuleFile;
+use crate::guid::{Guid, Role as GuidRole};
+use crate::lock::Role;
+use crate::output::{Output, OutputError, Staging};
+use crate::provenance::Provenance;
+use crate::recipe::{self, Recipe};
+use crate::store::Digest;
+use crate::tool::Tool;
+use crate::tree::Built;
+use crate::verity::HashTree;
+use crate::{gpu_driver, libraries, sbom, standin};
+
+/// Name of the output with the root file system.
+pub(super) const IMAGE: &str = "root.erofs";
+/// Name of the output with its hash tree.
+pub(super) const TREE: &str = "root.verity";
+
+/// Kind of the store's derived data.
+const KIND: &str = "root";
+/// Room for everything but the root, in bytes.
+const OTHER_OUTPUTS: u64 = 256 << 20;
+
+/// What later stages need of the tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Root {
+    /// Kernel release.
+    pub(super) release: String,
+    /// The kernel image.
+    #[serde(with = "crate::json_bytes")]
+    pub(super) vmlinuz: Vec<u8>,
+    /// Modules in load order.
+    pub(super) modules: Vec<ModuleFile>,
+    /// What a person should know.
+    pub(super) report: serde_json::Value,
+    /// The SBOM.
+    #[serde(with = "crate::json_bytes")]
+    pub(super) sbom: Vec<u8>,
+    /// The provenance index.
+    #[serde(with = "crate::json_bytes")]
+    pub(super) provenance: Vec<u8>,
+}
+
+/// A root of the last build.
+pub(super) struct Kept {
+    /// What is known of it.
+    pub(super) root: Root,
+    /// Its hash tree.
+    pub(super) verity: HashTree,
+}
+
+/// A root as the store remembers it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Record {
+    root: Root,
+    /// Root of the hash tree.
+    verity: Digest,
+    image: Output,
+    tree: Output,
+}
+
+/// Digest of everything that decides the root and what is said of it; `program` is the digest of this program.
+///
+/// # Errors
+/// A file of the recipe cannot be read.
+pub(super) fn key(plan: &Plan, program: &Digest) -> Result<Digest, CommandError> {
+    let mut hash = Sha256::new();
+    hash.update(format!(
+        "cloister root 1\0{program}\0{}\0",
+        plan.lock_sha256
+    ));
+    hash.update(format!("{}\0", Digest::of(plan.cargo_lock.as_bytes())));
+    hash.update(format!("{}\0{:?}\0", parts(&plan.recipe), plan.models));
+    for patch in &plan.patches {
+        hash.update(Sha256::digest(patch));
+    }
+    for file in &plan.recipe.files {
+        hash.update(Sha256::digest(plan.recipe_file(&file.source)?));
+    }
+    Ok(Digest(hash.finalize().into()))
+}
+
+/// The parts of a recipe that decide its root. What is left out goes into the initrd, the command line or reference values
+/// alone; a new part of the recipe has to be put on one side or the other.
+fn parts(recipe: &Recipe) -> String {
+    let Recipe {
+        schema_version,
+        name,
+        description: _,
+        platforms: _,
+        base,
+        python,
+        models,
+        kernel:
+            recipe::Kernel {
+                package,
+                modules,
+                cmdline: _,
+            },
+        tools,
+        root,
+        users,
+        files,
+        inputs,
+        guest: _,
+        gpu,
+        disk,
+    } = recipe;
+    let system = (schema_version, name, base, package, modules, tools);
+    let contents = (python, models, root, users, files, inputs, gpu, disk);
+    format!("{system:?}\0{contents:?}")
+}
+
+impl Root {
+    /// What is needed of `built`.
+    pub(super) fn of(plan: &Plan, built: &Built) -> Result<Self, CommandError> {
+        let kernel = &built.kernel;
+        let modules = kernel.modules.iter().map(ModuleFile::read);
+        let sbom = sbom::write(&plan.lock, built, Some(&plan.cargo_lock));
+        let provenance = Provenance::of(&built.tree, kernel).to_json();
+        Ok(Self {
+            release: kernel.release.clone(),
+            vmlinuz: kernel.vmlinuz.read().context("kernel image")?.into_owned(),
+            modules: modules.collect::<Result<_, _>>().context("modules")?,
+            report: serde_json::to_value(&built.report)
+                .context("build report could not be written")?,
+            sbom: sbom.context("SBOM could not be written")?,
+            provenance: provenance.context("provenance index could not be written")?,
+        })
+    }
+
+    /// Remembers this root, whose image and hash tree are outputs of `staging`.
+    pub(super) fn remember(
+        &self,
+        plan: &Plan,
+        staging: &Staging<'_>,
+        verity: &HashTree,
+        ctx: &StoreContext,
+    ) -> Result<(), CommandError> {
+        let output = |name: &str| staging.outputs().get(name).copied();
+        let (Some(image), Some(tree)) = (output(IMAGE), output(TREE)) else {
+            return Ok(());
+        };
+        let record = Record {
+            root: self.clone(),
+            verity: Digest(verity.root),
+            image,
+            tree,
+        };
+        let bytes = serde_json::to_vec(&record).context("root could not be remembered")?;
+        let digest = ctx.store.put(&bytes)?;
+        Ok(ctx.store.set_derived(KIND, &plan.root, &digest)?)
+    }
+}
+
+impl Kept {
+    /// The root of the last build, if this one has the same and its files are what was written then. A record that cannot be
+    /// read, or is of other files, counts as none.
+    pub(super) fn find(plan: &Plan, staging: &Staging<'_>, ctx: &StoreContext) -> Option<Self> {
+        let earlier = staging.earlier().filter(|_| plan.cache)?;
+        if *earlier.root() != plan.root {
+            return None;
+        }
+        let digest = ctx.store.derived(KIND, &plan.root)?;
+        let record: Record = serde_json::from_slice(&ctx.store.read(&digest).ok()?).ok()?;
+        let same = |name, output| earlier.unchanged(name) == Some(output);
+        if !same(IMAGE, record.image) || !same(TREE, record.tree) {
+            return None;
+        }
+        let tree = std::fs::read(earlier.path(TREE)).ok()?;
+        let verity = HashTree {
+            root: record.verity.0,
+            tree,
+            data_blocks: record.image.size / 4096,
+            data_sha256: record.image.sha256.0,
+        };
+        let root = record.root;
+        Some(Self { root, verity })
+    }
+}
+
+/// Refuses files that no image may have, and a driver that is not the recipe's.
+pub(super) fn check_files(plan: &Plan, built: &Built) -> Result<(), CommandError> {
+    let modules = &built.kernel.modules;
+    standin::refuse(&built.tree, modules)?;
+    if let Some(gpu) = &plan.recipe.gpu {
+        gpu_driver::check(&built.tree, modules, &gpu.driver)?;
+    }
+    Ok(())
+}
+
+/// Refuses a tree in which something needs a library that is not there; says what the recipe accepts.
+pub(super) fn check_libraries(
+    plan: &Plan,
+    built: &mut Built,
+    ctx: &StoreContext,
+) -> Result<(), CommandError> {
+    let found = libraries::check(&built.tree, &plan.recipe, &ctx.store, plan.cache)?;
+    built.report.warnings.extend(found.notes);
+    Ok(())
+}
+
+/// Writes the root image.
+pub(super) fn write_image(
+    plan: &Plan,
+    built: &Built,
+    staging: &Staging<'_>,
+    ctx: &StoreContext,
+) -> Result<(), CommandError> {
+    let path = staging.path(IMAGE)?;
+    // Where it compresses, the tool keeps a second copy of all contents while it works; afterwards `disk.raw` takes that
+    // room, and each other form of the disk as much again.
+    let copies = (plan.disk_formats().len() as u64).saturating_add(1);
+    let bytes = built.report.bytes.saturating_mul(copies.max(2));
+    staging.require(bytes.saturating_add(OTHER_OUTPUTS))?;
+    let packages: Vec<_> = plan.lock.with_role(Role::Erofs).collect();
+    let tool = Tool::open(&ctx.store, &packages)?;
+    let parameters = Parameters {
+        epoch: plan.lock.epoch,
+        uuid: Guid::derive(&plan.recipe.name, GuidRole::RootFilesystem),
+        compression: plan.recipe.root.compression.parse::<Compression>()?,
+    };
+    erofs::build(&built.tree, &tool, &ctx.store, &path, parameters)?;
+    Ok(())
+}
+
+/// Hashes the image at `path`.
+pub(super) fn hash(path: &Path) -> Result<HashTree, CommandError> {
+    let root = File::open(path).map_err(|error| OutputError::new(path, error))?;
+    Ok(HashTree::of(root)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demo() -> Recipe {
+        toml::from_str(include_str!("../../../../recipes/demo/recipe.toml")).unwrap()
+    }
+
+    #[test]
+    fn what_only_the_initrd_holds_does_not_decide_the_root() {
+        let before = parts(&demo());
+        let changes: [fn(&mut Recipe); 5] = [
+            |recipe| recipe.guest.listen = 8443,
+            |recipe| recipe.guest.workload.exec.push("--more".to_owned()),
+            |recipe| recipe.kernel.cmdline.push("quiet".to_owned()),
+            |recipe| recipe.platforms.clear(),
+            |recipe| recipe.description.clear(),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut recipe = demo();
+            change(&mut recipe);
+            assert_ne!(recipe, demo(), "{number}");
+            assert_eq!(parts(&recipe), before, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_the_root_is_made_of_decides_it() {
+        let before = parts(&demo());
+        let changes: [fn(&mut Recipe); 9] = [
+            |recipe| recipe.name.push('2'),
+            |recipe| recipe.root.compression = "lz4".to_owned(),
+            |recipe| recipe.root.drop.push("/usr/share/**".to_owned()),
+            |recipe| recipe.users.clear(),
+            |recipe| recipe.files.clear(),
+            |recipe| recipe.python = None,
+            |recipe| recipe.kernel.modules.clear(),
+            |recipe| recipe.base.packages.push("dash".to_owned()),
+            |recipe| recipe.disk.esp_mib += 1,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut recipe = demo();
+            change(&mut recipe);
+            assert_ne!(parts(&recipe), before, "{number}");
+        }
+    }
+}
