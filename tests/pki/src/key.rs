@@ -14,7 +14,7 @@ use x509_cert::der::Any;
 use x509_cert::der::asn1::{AnyRef, BitString, Null, ObjectIdentifier};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
-use crate::{Parameters, PkiError};
+use crate::{Parameters, PkiError, kept};
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -60,7 +60,10 @@ impl Key {
     }
 
     fn rsa_of(size: KeySize) -> Result<Self, PkiError> {
-        let pair = RsaKeyPair::generate(size).map_err(|_| PkiError::Crypto)?;
+        let pair = match kept::folder() {
+            Some(folder) => kept::next(&folder, size)?,
+            None => RsaKeyPair::generate(size).map_err(|_| PkiError::Crypto)?,
+        };
         Ok(Key::Rsa(Box::new(pair)))
     }
 

@@ -10,6 +10,7 @@
 pub mod azure;
 mod certificate;
 pub mod gpu;
+mod kept;
 mod key;
 pub mod snp;
 pub mod tdx;
