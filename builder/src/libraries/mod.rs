@@ -228,13 +228,16 @@ fn kept(content: &Content, store: &Store, cache: bool) -> io::Result<Option<Dyna
     Ok(dynamic)
 }
 
+/// `LD_LIBRARY_PATH` of the workload: the one part of the guest's configuration that [`check`] looks at.
+pub(crate) fn named_path(recipe: &Recipe) -> Option<&str> {
+    let variables = &recipe.guest.workload.environment;
+    variables.get("LD_LIBRARY_PATH").map(String::as_str)
+}
+
 /// Directories that are searched for every file: `LD_LIBRARY_PATH` of the workload, then those of `ld.so.cache`.
 fn search_path(tree: &Tree, recipe: &Recipe) -> Vec<String> {
-    let named = recipe.guest.workload.environment.get("LD_LIBRARY_PATH");
-    let named = named
-        .into_iter()
-        .flat_map(|path| path.split(':'))
-        .map(str::to_owned);
+    let named = named_path(recipe).into_iter();
+    let named = named.flat_map(|path| path.split(':')).map(str::to_owned);
     // Configuration that cannot be read has ended the effect that writes the cache already.
     let configured = crate::effects::library_directories(tree).unwrap_or_default();
     named.chain(configured).collect()

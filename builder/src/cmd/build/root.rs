@@ -97,8 +97,8 @@ pub(super) fn key(plan: &Plan, program: &Digest) -> Result<Digest, CommandError>
     Ok(Digest(hash.finalize().into()))
 }
 
-/// The parts of a recipe that decide its root. What is left out goes into the initrd, the command line or reference values
-/// alone; a new part of the recipe has to be put on one side or the other.
+/// The parts of a recipe that decide its root and whether it is accepted. What is left out goes into the initrd, the command
+/// line or reference values alone; a new part of the recipe has to be put on one side or the other.
 fn parts(recipe: &Recipe) -> String {
     let Recipe {
         schema_version,
@@ -125,7 +125,9 @@ fn parts(recipe: &Recipe) -> String {
     } = recipe;
     let system = (schema_version, name, base, package, modules, tools);
     let contents = (python, models, root, users, files, inputs, gpu, disk);
-    format!("{system:?}\0{contents:?}")
+    // Where libraries are looked for: a kept root is not looked through again.
+    let searched = libraries::named_path(recipe);
+    format!("{system:?}\0{contents:?}\0{searched:?}")
 }
 
 impl Root {
@@ -276,7 +278,11 @@ mod tests {
     #[test]
     fn what_the_root_is_made_of_decides_it() {
         let before = parts(&demo());
-        let changes: [fn(&mut Recipe); 9] = [
+        let changes: [fn(&mut Recipe); 10] = [
+            |recipe| {
+                let variables = &mut recipe.guest.workload.environment;
+                variables.insert("LD_LIBRARY_PATH".to_owned(), "/opt".to_owned());
+            },
             |recipe| recipe.name.push('2'),
             |recipe| recipe.root.compression = "lz4".to_owned(),
             |recipe| recipe.root.drop.push("/usr/share/**".to_owned()),
