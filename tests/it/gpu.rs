@@ -195,33 +195,37 @@ fn judge_new(
 ) -> Verdict {
     let (_, _, now) = validity(&shown.leaf);
     let (leaf, bundle) = (&shown.leaf, &shown.session_bundle);
-    let expected = Expected {
-        reference,
-        policy: &Policy::default(),
-        platform: &PolicyFile::default(),
-        roots: &MICROSOFT,
-        collateral: None,
-        gpu_roots,
-    };
-    layers::appraise_session_with_new_gpu(leaf, nonce, &shown.exporter, bundle, &expected, now)
+    expecting(reference, gpu_roots, |expected| {
+        layers::appraise_session_with_new_gpu(leaf, nonce, &shown.exporter, bundle, expected, now)
+    })
 }
 
 /// Both layers of what a connection showed.
 fn judge(shown: &Connection, reference: &ReferenceValues, gpu_roots: &[RootKey]) -> [Verdict; 2] {
-    let expected = Expected {
+    let (_, _, now) = validity(&shown.leaf);
+    let (leaf, session) = (&shown.leaf, &shown.session_bundle);
+    expecting(reference, gpu_roots, |expected| {
+        [
+            layers::appraise_leaf(leaf, &shown.leaf_bundle, expected, now),
+            layers::appraise_session(leaf, &NONCE, &shown.exporter, session, expected, now),
+        ]
+    })
+}
+
+/// Gives `appraise` what a client without policies of its own expects.
+fn expecting<T>(
+    reference: &ReferenceValues,
+    gpu_roots: &[RootKey],
+    appraise: impl FnOnce(&Expected<'_>) -> T,
+) -> T {
+    appraise(&Expected {
         reference,
         policy: &Policy::default(),
         platform: &PolicyFile::default(),
         roots: &MICROSOFT,
         collateral: None,
         gpu_roots,
-    };
-    let (_, _, now) = validity(&shown.leaf);
-    let (leaf, session) = (&shown.leaf, &shown.session_bundle);
-    [
-        layers::appraise_leaf(leaf, &shown.leaf_bundle, &expected, now),
-        layers::appraise_session(leaf, &NONCE, &shown.exporter, session, &expected, now),
-    ]
+    })
 }
 
 /// What the stand-in does wrong, or the machine is, and the words on which the guest powers off.
