@@ -112,6 +112,8 @@ pub(crate) enum Role {
     Erofs,
     /// Firmware that is measured.
     Firmware,
+    /// C compiler, linker and C library of the guest's programs, run in the sandbox.
+    GuestTools,
     /// Compiler, headers and all else that kernel modules are compiled with, run in the sandbox.
     ModuleTools,
     /// Sources of kernel modules.

@@ -206,6 +206,7 @@ fn role_name(role: Role) -> &'static str {
         Role::Stub => "stub",
         Role::Erofs => "erofs",
         Role::Firmware => "firmware",
+        Role::GuestTools => "guest-tools",
         Role::ModuleTools => "module-tools",
         Role::ModuleSource => "module-source",
     }

@@ -1,24 +1,26 @@
-//! Our programs for the initrd, `cloister-init` and `cloister-gpu-helper`, compiled by the pinned toolchain so that its bytes depend on nothing else.
+//! Our programs for the initrd, `cloister-init` and `cloister-gpu-helper`, compiled by the pinned toolchain so that their bytes depend on nothing else.
 //!
-//! The compiler runs with an empty environment but for a few paths, and every path is mapped away, so that the result
-//! is the same in any folder, for any user, umask and number of jobs. What still comes from the host - C runtime
-//! objects, the C library's archive, the C compiler and linker - is identified by hash and listed in the manifest.
-//! The result is kept in the store under the hash of all of that.
-//! Not covered: a locked C toolchain (docs/adr, guest binary).
+//! Where the recipe locks a C compiler, all of it happens in the [`Sandbox`]: its C library and linker, the pinned Rust, the sources and
+//! nothing else of the machine. Without one, the compiler runs on the host with an empty environment but for a few paths, and what
+//! comes from there - C runtime objects, the C library's archive, the C compiler and linker - is identified by hash and listed in
+//! the manifest. Every path is mapped away, so that the result is the same in any folder, for any user, umask and number of
+//! jobs. It is kept in the store under the hash of all of that.
+//! Not covered: the Rust toolchain's own bytes, which rustup checks and `rustc -vV` names.
 
+mod cargo;
 mod sources;
 mod toolchain;
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::lock::LockedPackage;
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::store::{Digest, Store, StoreError};
 
 pub(crate) use sources::{SourceError, repository};
@@ -88,8 +90,12 @@ pub(crate) struct Inputs {
 /// How to compile.
 #[derive(Debug)]
 pub(crate) struct Options<'a> {
+    /// Where results, scratch folders and packages are.
+    pub(crate) store: &'a Store,
     /// What reaches the compiler of this process's environment.
     pub(crate) environment: &'a Environment,
+    /// Packages of the C toolchain; none: the host's is used.
+    pub(crate) sandbox: &'a [&'a LockedPackage],
     /// Compiler processes at once.
     pub(crate) jobs: NonZeroUsize,
     /// `SOURCE_DATE_EPOCH`.
@@ -110,6 +116,9 @@ pub(crate) enum GuestBinaryError {
     /// Store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The sandbox.
+    #[error("guest binary could not be compiled")]
+    Sandbox(#[source] SandboxError),
     /// Cargo failed; its last lines.
     #[error("guest binary could not be compiled:\n{0}")]
     Compile(String),
@@ -126,7 +135,7 @@ impl crate::cmd::Hinted for GuestBinaryError {
                     .to_owned(),
             ),
             Self::Toolchain(ToolchainError::Start { program, .. }) if program == "cc" => Some(
-                "install a C compiler and the static C library (Debian: gcc, libc6-dev)".to_owned(),
+                "name a C compiler in the recipe's `tools.compiler`, or install one and the static C library (Debian: gcc, libc6-dev)".to_owned(),
             ),
             Self::Toolchain(ToolchainError::Missing(_)) => {
                 Some("install the static C library (Debian: libc6-dev)".to_owned())
@@ -140,22 +149,33 @@ impl crate::cmd::Hinted for GuestBinaryError {
                         .to_owned(),
                 )
             }
+            Self::Sandbox(error) => error.hint(),
             _ => None,
         }
     }
 }
 
+impl From<SandboxError> for GuestBinaryError {
+    fn from(error: SandboxError) -> Self {
+        match error {
+            SandboxError::Failed { output, .. } => Self::Compile(output),
+            other => Self::Sandbox(other),
+        }
+    }
+}
+
 impl Inputs {
-    /// Reads the sources and identifies the toolchain.
+    /// Reads the sources and identifies the toolchain, with the C toolchain of `locked` packages or else the host's.
     pub(crate) fn identify(
         environment: &Environment,
         repository: &Path,
         program: Program,
+        locked: &[&LockedPackage],
     ) -> Result<Self, GuestBinaryError> {
         let sources = sources::digest(repository, program.folder())?;
         Ok(Self {
             sources,
-            toolchain: Toolchain::identify(environment, repository)?,
+            toolchain: Toolchain::identify(environment, repository, locked)?,
             program,
         })
     }
@@ -176,10 +196,10 @@ impl Inputs {
 pub(crate) fn build(
     repository: &Path,
     inputs: &Inputs,
-    store: &Store,
     options: &Options<'_>,
     report: &dyn Fn(&str),
 ) -> Result<Vec<u8>, GuestBinaryError> {
+    let store = options.store;
     let key = inputs.key(options.epoch);
     let kind = inputs.program.kind();
     if let Some(bytes) = known(store, kind, &key, options.cache)? {
@@ -240,27 +260,13 @@ fn compile(
     report: &dyn Fn(&str),
 ) -> Result<(), GuestBinaryError> {
     forget_own_crates(target)?;
-    let mut command = cargo(repository, target, inputs, options);
-    let start = |source| ToolchainError::Start {
-        program: "cargo".to_owned(),
-        source,
-    };
-    let mut child = command.spawn().map_err(start)?;
-    let mut last: Vec<String> = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        for line in BufReader::new(stderr).lines() {
-            let line = line?;
-            report(line.trim());
-            last.push(line);
+    match options.sandbox {
+        [] => cargo::on_the_host(repository, target, inputs, options, report),
+        packages => {
+            let sandbox = Sandbox::open(options.store, packages)?;
+            cargo::in_the_sandbox(&sandbox, repository, target, inputs, options, report)
         }
     }
-    if child.wait()?.success() {
-        return Ok(());
-    }
-    let skip = last.len().saturating_sub(20);
-    Err(GuestBinaryError::Compile(
-        last.into_iter().skip(skip).collect::<Vec<_>>().join("\n"),
-    ))
 }
 
 /// Makes cargo compile our own crates again: it judges them by time stamps, which a copied or restored source tree
@@ -278,79 +284,6 @@ fn forget_own_crates(target: &Path) -> Result<(), GuestBinaryError> {
     Ok(())
 }
 
-/// The compiler's command line and whole environment.
-fn cargo(repository: &Path, target: &Path, inputs: &Inputs, options: &Options<'_>) -> Command {
-    let maps = path_maps(repository, target, &inputs.toolchain, options.environment);
-    let rust_flags: Vec<String> = [inputs.program.linking().to_owned()]
-        .into_iter()
-        .chain(
-            maps.iter()
-                .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())),
-        )
-        .collect();
-    let c_flags: Vec<String> = maps
-        .iter()
-        .map(|(from, to)| shell_word(&format!("-ffile-prefix-map={}={to}", from.display())))
-        .collect();
-    let mut command = options.environment.command("cargo", repository);
-    command
-        .args([
-            "build",
-            "--profile",
-            PROFILE,
-            "--locked",
-            "--offline",
-            "--package",
-            inputs.program.package(),
-            "--target",
-            TARGET,
-        ])
-        .args(["--jobs", &options.jobs.to_string()])
-        .env("CARGO_TARGET_DIR", target)
-        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}"))
-        .env("CFLAGS_x86_64_unknown_linux_gnu", c_flags.join(" "))
-        .env("CC_SHELL_ESCAPED_FLAGS", "1")
-        .envs([
-            ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc"),
-            ("CC", "cc"),
-            ("AR", "ar"),
-        ])
-        .envs([
-            ("CARGO_INCREMENTAL", "0"),
-            ("RUSTC_WRAPPER", ""),
-            ("CARGO_TERM_COLOR", "never"),
-        ])
-        .env("SOURCE_DATE_EPOCH", options.epoch.to_string())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    command
-}
-
-/// One word of a shell command, whatever it contains.
-fn shell_word(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-/// Prefixes of paths on this machine and what they are called in the binary.
-fn path_maps(
-    repository: &Path,
-    target: &Path,
-    toolchain: &Toolchain,
-    environment: &Environment,
-) -> Vec<(PathBuf, String)> {
-    let library = toolchain.sysroot.join("lib/rustlib/src/rust");
-    let mut maps = vec![(repository.to_path_buf(), "/cloister".to_owned())];
-    maps.extend(
-        environment
-            .cargo_home()
-            .map(|home| (home, "/cargo".to_owned())),
-    );
-    maps.push((target.to_path_buf(), "/target".to_owned()));
-    maps.push((toolchain.sysroot.clone(), "/sysroot".to_owned()));
-    maps.push((library, format!("/rustc/{}", toolchain.commit)));
-    maps
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,16 +291,56 @@ mod tests {
 
     fn compile_in(repository: &Path, store: &Path, jobs: usize) -> Vec<u8> {
         let environment = Environment::of_process();
-        let inputs = Inputs::identify(&environment, repository, Program::Init).unwrap();
+        let inputs = Inputs::identify(&environment, repository, Program::Init, &[]).unwrap();
         assert!(inputs.toolchain.host_dependent.contains_key("libc.a"));
+        let store = Store::open(store).unwrap();
         let options = Options {
+            store: &store,
             environment: &environment,
+            sandbox: &[],
             jobs: NonZeroUsize::new(jobs).unwrap(),
             epoch: 1_763_000_000,
             cache: false,
         };
-        let store = Store::open(store).unwrap();
-        build(repository, &inputs, &store, &options, &|_| ()).unwrap()
+        build(repository, &inputs, &options, &|_| ()).unwrap()
+    }
+
+    #[test]
+    fn a_locked_c_toolchain_takes_the_place_of_the_hosts() {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let rust = Path::new(env!("CARGO")).parent().unwrap();
+        let mut environment = Environment::of_process();
+        environment.variables.insert("PATH", rust.into());
+        let identify =
+            |locked: &[_]| Inputs::identify(&environment, repository, Program::Init, locked);
+        let error = identify(&[]).unwrap_err();
+        assert!(
+            error.to_string().contains("`cc` could not be run"),
+            "{error}"
+        );
+
+        let lock: crate::lock::Lock = toml::from_str(&with_compiler("14.2.0-19")).unwrap();
+        let other: crate::lock::Lock = toml::from_str(&with_compiler("14.2.0-20")).unwrap();
+        let [inputs, others] = [&lock, &other].map(|lock| {
+            let locked: Vec<_> = lock.with_role(crate::lock::Role::GuestTools).collect();
+            identify(&locked).unwrap()
+        });
+        assert!(inputs.toolchain.host_dependent.is_empty());
+        assert_ne!(inputs.key(1), others.key(1));
+        let text = serde_json::to_value(&inputs).unwrap();
+        assert_eq!(text["toolchain"]["host-dependent"], serde_json::json!({}));
+        assert!(text["toolchain"]["locked"].is_string(), "{text:#}");
+    }
+
+    /// A lock with a compiler of this version.
+    fn with_compiler(version: &str) -> String {
+        let zero = "0".repeat(64);
+        let of_version = hex::encode(Sha256::digest(version));
+        format!(
+            "schema-version = 1\nrecipe = \"demo\"\nrecipe-sha256 = \"{zero}\"\nepoch = 1\ncompression = {{ zstd = \"1\", level = 1 }}\n\
+             [[package]]\nname = \"gcc-14\"\nversion = \"{version}\"\narchitecture = \"amd64\"\nsuite = \"trixie\"\n\
+             path = \"pool/x.deb\"\nsize = 1\nsha256 = \"{of_version}\"\nroles = [\"guest-tools\"]\n"
+        )
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What compiles the guest binary: the pinned Rust toolchain and, still, C objects of the host.
+//! What compiles the guest's programs: the pinned Rust toolchain, and the C toolchain that the recipe locks or, without
+//! one, the host's.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,7 +12,9 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::lock::LockedPackage;
 use crate::store::Digest;
+use crate::tool;
 
 /// Objects of the C toolchain that end up in a static position-independent executable.
 const LINKED: [&str; 9] = [
@@ -43,6 +46,9 @@ pub(crate) struct Toolchain {
     pub(crate) rustc: String,
     /// Inputs that the recipe does not lock, by name: version text or SHA-256.
     pub(crate) host_dependent: BTreeMap<String, String>,
+    /// Digest over the locked packages of the C toolchain, if the recipe names one: nothing of the host is in the result then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) locked: Option<Digest>,
     /// Where the toolchain lies; never written anywhere.
     #[serde(skip)]
     pub(crate) sysroot: PathBuf,
@@ -112,10 +118,12 @@ impl Environment {
 }
 
 impl Toolchain {
-    /// Identifies the toolchain that `repository` pins and the C toolchain behind `cc`.
+    /// Identifies the toolchain that `repository` pins and the C toolchain: `locked` packages, or without any what is behind
+    /// the host's `cc`.
     pub(crate) fn identify(
         environment: &Environment,
         repository: &Path,
+        locked: &[&LockedPackage],
     ) -> Result<Self, ToolchainError> {
         let run = |program: &str, args: &[&str]| output(environment, repository, program, args);
         let rustc = run("rustc", &["-vV"])?;
@@ -125,26 +133,14 @@ impl Toolchain {
             .find_map(|line| line.strip_prefix("commit-hash: "))
             .unwrap_or_default()
             .to_owned();
-        let mut host_dependent = BTreeMap::new();
-        let version = run("cc", &["--version"])?
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        host_dependent.insert("cc".to_owned(), version);
-        let files = LINKED.iter().map(|name| ("-print-file-name", *name));
-        let programs = PROGRAMS.iter().map(|name| ("-print-prog-name", *name));
-        let wanted: Vec<_> = files.chain(programs).collect();
-        let found = wanted.par_iter().map(|(option, name)| {
-            let found = run("cc", &[&format!("{option}={name}")])?;
-            let path = locate(environment, found.trim_end());
-            let path = path.ok_or_else(|| ToolchainError::Missing((*name).to_owned()))?;
-            Ok(((*name).to_owned(), sha256(&path, name)?))
-        });
-        host_dependent.extend(found.collect::<Result<Vec<_>, ToolchainError>>()?);
+        let (host_dependent, locked) = match locked {
+            [] => (of_host(&run, environment)?, None),
+            packages => (BTreeMap::new(), Some(tool::key(packages))),
+        };
         Ok(Self {
             rustc,
             host_dependent,
+            locked,
             sysroot,
             commit,
         })
@@ -157,8 +153,32 @@ impl Toolchain {
         for (name, value) in &self.host_dependent {
             hash.update(format!("\0{name}\0{value}"));
         }
+        if let Some(locked) = self.locked {
+            hash.update(format!("\0locked\0{locked}"));
+        }
         Digest(hash.finalize().into())
     }
+}
+
+/// What the host's `cc` puts into a program, or decides of it.
+fn of_host(
+    run: &(impl Fn(&str, &[&str]) -> Result<String, ToolchainError> + Sync),
+    environment: &Environment,
+) -> Result<BTreeMap<String, String>, ToolchainError> {
+    let said = run("cc", &["--version"])?;
+    let version = said.lines().next().unwrap_or_default().to_owned();
+    let mut found = BTreeMap::from([("cc".to_owned(), version)]);
+    let files = LINKED.iter().map(|name| ("-print-file-name", *name));
+    let programs = PROGRAMS.iter().map(|name| ("-print-prog-name", *name));
+    let wanted: Vec<_> = files.chain(programs).collect();
+    let parts = wanted.par_iter().map(|(option, name)| {
+        let said = run("cc", &[&format!("{option}={name}")])?;
+        let path = locate(environment, said.trim_end());
+        let path = path.ok_or_else(|| ToolchainError::Missing((*name).to_owned()))?;
+        Ok(((*name).to_owned(), sha256(&path, name)?))
+    });
+    found.extend(parts.collect::<Result<Vec<_>, ToolchainError>>()?);
+    Ok(found)
 }
 
 /// `cc` answers with a bare name for a program it would search in `PATH`.

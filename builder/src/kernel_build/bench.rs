@@ -94,7 +94,12 @@ impl Bench {
 
     fn fetch(&self, locking: &Locking<'_>) -> Result<(), String> {
         let archives = locking.settings.archives().unwrap();
-        let roles = [Role::ModuleTools, Role::ModuleSource, Role::Kernel];
+        let roles = [
+            Role::GuestTools,
+            Role::ModuleTools,
+            Role::ModuleSource,
+            Role::Kernel,
+        ];
         let needed = self
             .lock
             .packages

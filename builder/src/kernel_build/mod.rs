@@ -232,6 +232,8 @@ impl Build<'_> {
         let job = Job {
             words: &words,
             work,
+            read: &[],
+            variables: &[],
             epoch: 0,
             limit: LIMIT,
         };

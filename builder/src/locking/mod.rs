@@ -3,6 +3,7 @@
 //! Everything that decides the result is content: two machines that see the same suites write the same lock.
 
 mod fit;
+mod guest_tools;
 mod import;
 mod left_out;
 mod module_tools;
@@ -326,6 +327,7 @@ impl Locking<'_> {
         let mut packages = Packages::default();
         let left_out = self.root(recipe, &suites, &mut packages)?;
         self.kernel_and_tools(recipe, &suites, &mut packages)?;
+        guest_tools::add(recipe, &suites, &mut packages)?;
         self.module_tools(recipe, &suites, &mut packages)?;
         let packages = packages.sorted();
         let wheels = self.wheels(recipe, imported.as_ref(), &packages)?;
@@ -368,7 +370,8 @@ impl Locking<'_> {
         let tools = &recipe.tools;
         let modules = recipe.gpu.as_ref().and_then(|gpu| gpu.modules.as_ref());
         let mut names = vec![&recipe.base.suite, &tools.erofs.suite, &tools.stub.suite];
-        names.extend(tools.firmware.as_ref().map(|firmware| &firmware.suite));
+        let others = [&tools.firmware, &tools.compiler];
+        names.extend(others.into_iter().flatten().map(|package| &package.suite));
         names.extend(modules.and_then(|modules| match &modules.source {
             DriverSource::Package { suite, .. } => Some(suite),
             DriverSource::Archive { .. } => None,

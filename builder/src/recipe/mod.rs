@@ -167,6 +167,9 @@ pub(crate) struct Tools {
     /// Firmware that is measured, for platforms that boot the kernel directly.
     #[serde(default)]
     pub(crate) firmware: Option<ToolPackage>,
+    /// C compiler, with whose C library and linker the guest's programs are made; without one the machine's are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) compiler: Option<ToolPackage>,
 }
 
 /// A package of a suite and, where one file of it is meant, that file.

@@ -125,6 +125,7 @@ const TOOLS: &[Key] = &[
     must("erofs", Kind::Table(TOOL_PACKAGE)),
     must("stub", Kind::Table(TOOL_FILE)),
     may("firmware", Kind::Table(TOOL_FILE)),
+    may("compiler", Kind::Table(TOOL_PACKAGE)),
 ];
 
 const TOOL_PACKAGE: &[Key] = &[

@@ -6,10 +6,10 @@
 //!
 //! | what | how |
 //! |---|---|
-//! | files | `/usr` of the packages and `/proc`, read-only; `/dev` with `null`, `zero`, `full`, `random`, `urandom` and `tty`; an empty `/tmp`; the work folder at [`WORK`] |
+//! | files | `/usr` of the packages and `/proc`, read-only; `/dev` with `null`, `zero`, `full`, `random`, `urandom` and `tty`; an empty `/tmp`; the work folder at [`WORK`]; what the job names, read-only |
 //! | network | its own, with a loopback alone |
 //! | rights | user 0 is the caller; no capabilities, no further user namespaces, no set-uid |
-//! | environment | [`environment`], whole |
+//! | environment | [`environment`] and what the job names, whole |
 //! | standard input | `/dev/null` |
 //! | end | the program and all its children, when it ends, when its time is over, or when we end |
 //!
@@ -50,6 +50,10 @@ pub(crate) struct Job<'a> {
     pub(crate) words: &'a [&'a str],
     /// The only folder that outlives the program, writable.
     pub(crate) work: &'a Path,
+    /// Folders and files of the machine that it may read, and where they are inside.
+    pub(crate) read: &'a [(&'a Path, &'a str)],
+    /// Variables of its environment beside [`environment`]'s, or instead of them.
+    pub(crate) variables: &'a [(&'a str, String)],
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) epoch: u64,
     /// How long it may take.
@@ -152,8 +156,9 @@ impl Sandbox {
         ]);
         command.args(["--uid", "0", "--gid", "0", "--cap-drop", "ALL"]);
         command.args(["--hostname", HOST_NAME]);
-        for (name, value) in environment(job.epoch) {
-            command.args(["--setenv", name, &value]);
+        let variables = environment(job.epoch);
+        for (name, value) in variables.iter().chain(job.variables) {
+            command.args(["--setenv", name, value]);
         }
         command
             .arg("--ro-bind")
@@ -168,6 +173,9 @@ impl Sandbox {
         }
         command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
         command.arg("--bind").arg(job.work).arg(WORK);
+        for (from, to) in job.read {
+            command.arg("--ro-bind").arg(from).arg(to);
+        }
         // Where the caller is root, files below `/proc/sys` are its own, and the machine's.
         command.args(["--remount-ro", "/proc", "--remount-ro", "/"]);
         command.args(["--chdir", WORK, "--"]);
@@ -176,7 +184,7 @@ impl Sandbox {
     }
 }
 
-/// Everything in the environment of a program but `PWD`, which is [`WORK`].
+/// Everything in the environment of a program that is the same for all, but `PWD`, which is [`WORK`].
 fn environment(epoch: u64) -> [(&'static str, String); 5] {
     [
         ("HOME", WORK.to_owned()),

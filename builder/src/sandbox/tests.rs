@@ -19,6 +19,8 @@ fn script(
     let job = Job {
         words: &["sh", "-c", text],
         work,
+        read: &[],
+        variables: &[],
         epoch: 1_700_000_000,
         limit,
     };
@@ -64,6 +66,26 @@ fn nothing_but_the_work_folder_can_be_written() {
         (echo x > $f) 2>/dev/null && echo wrote $f; done; echo x > /tmp/x && echo x > /build/made && echo done";
     assert_eq!(script(bench, work.path(), text, SOON).unwrap(), ["done"]);
     assert_eq!(std::fs::read(work.path().join("made")).unwrap(), b"x\n");
+}
+
+#[test]
+fn what_a_job_names_is_read_and_not_written() {
+    let Some(bench) = Bench::get() else { return };
+    let (work, given) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(given.path().join("a"), "in it\n").unwrap();
+    let sandbox = Sandbox::open(&bench.store, &bench.tools()).unwrap();
+    let text = "cat /given/a; echo $GIVEN $TZ; echo x 2>/dev/null > /given/a || echo refused";
+    let job = Job {
+        words: &["sh", "-c", text],
+        work: work.path(),
+        read: &[(given.path(), "/given")],
+        variables: &[("GIVEN", "a b".to_owned()), ("TZ", "Asia/Tokyo".to_owned())],
+        epoch: 0,
+        limit: SOON,
+    };
+    let said = sandbox.run(&job, &|_| ()).unwrap();
+    assert_eq!(said, ["in it", "a b Asia/Tokyo", "refused"]);
+    assert_eq!(std::fs::read(given.path().join("a")).unwrap(), b"in it\n");
 }
 
 #[test]
@@ -179,6 +201,8 @@ fn failure_says_how_and_what_was_said_last() {
     let job = Job {
         words: &["no-such-program"],
         work: work.path(),
+        read: &[],
+        variables: &[],
         epoch: 0,
         limit: SOON,
     };
@@ -197,6 +221,8 @@ fn a_machine_without_namespaces_is_told_apart_from_a_program_that_fails() {
     let job = Job {
         words: &["true"],
         work: work.path(),
+        read: &[],
+        variables: &[],
         epoch: 0,
         limit: SOON,
     };

@@ -12,7 +12,7 @@ use crate::cmd::{CommandError, StoreContext};
 use crate::golden::Golden;
 use crate::guest_binary::{self, Environment, GuestBinaryError, Inputs, Program};
 use crate::initrd;
-use crate::lock::Lock;
+use crate::lock::{Lock, Role};
 use crate::model;
 use crate::platform::{DiskFormat, Platform};
 use crate::recipe::Recipe;
@@ -72,12 +72,14 @@ impl Plan {
         let starts: Vec<PathBuf> = starts.into_iter().flatten().collect();
         let repository = guest_binary::repository(&starts).map_err(GuestBinaryError::from)?;
         let environment = Environment::of_process();
-        let guest_inputs = Inputs::identify(&environment, &repository, Program::Init)?;
+        let compiler: Vec<_> = lock.with_role(Role::GuestTools).collect();
+        let inputs = |program| Inputs::identify(&environment, &repository, program, &compiler);
+        let guest_inputs = inputs(Program::Init)?;
         let gpu = match &recipe.gpu {
             None => None,
             Some(gpu) => Some((
                 Golden::of_recipe(gpu, &directory)?,
-                Inputs::identify(&environment, &repository, Program::GpuHelper)?,
+                inputs(Program::GpuHelper)?,
             )),
         };
         let patches = driver::patches(&recipe, &directory)?;

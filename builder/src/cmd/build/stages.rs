@@ -218,15 +218,18 @@ fn programs_and_root(
 
 /// Compiles the programs of the guest, or takes them from the store.
 fn compile(plan: &Plan, ctx: &StoreContext) -> Result<Programs, GuestBinaryError> {
+    let compiler: Vec<_> = plan.lock.with_role(Role::GuestTools).collect();
     let options = Options {
+        store: &ctx.store,
         environment: &plan.environment,
+        sandbox: &compiler,
         jobs: ctx.jobs(),
         epoch: plan.lock.epoch,
         cache: plan.cache,
     };
     let program = |inputs| {
         let say = |line: &str| ctx.progress.say(&format!("guest binary: {line}"));
-        guest_binary::build(&plan.repository, inputs, &ctx.store, &options, &say)
+        guest_binary::build(&plan.repository, inputs, &options, &say)
     };
     let helper = plan.gpu.as_ref().map(|(_, inputs)| program(inputs));
     Ok(Programs {

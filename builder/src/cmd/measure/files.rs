@@ -1,7 +1,7 @@
 //! Files that `cloister measure` is given: read whole within a bound, or in pieces and in constant memory.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use cloister_measure::igvm::MAX_FILE;
@@ -63,6 +63,17 @@ impl Format {
 /// Reads a whole file that is not to be larger than firmware can be.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, MeasureError> {
     Open::new(path, MOST)?.rest(Vec::new())
+}
+
+/// Reads the last `length` bytes of a file, or all of one that has less or does not tell its size.
+pub(super) fn end(path: &Path, length: u64) -> Result<Vec<u8>, MeasureError> {
+    let mut open = Open::new(path, MOST)?;
+    if let Some(before) = open.size.checked_sub(length) {
+        let moved = open.file.seek(SeekFrom::Start(before));
+        moved.map_err(|source| open.failed(source))?;
+        open.size = length;
+    }
+    open.rest(Vec::new())
 }
 
 /// Reads a whole file of a format that may be large. Of a file that lacks the magic it reads no more than shows this: a
@@ -215,6 +226,19 @@ mod tests {
             MeasureError::Large { most, .. } => most,
             other => panic!("{other}"),
         }
+    }
+
+    #[test]
+    fn end_of_a_file_is_its_last_bytes_or_all_of_it() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let bytes: Vec<u8> = (0..=250).cycle().take(1000).collect();
+        file.write_all(&bytes).unwrap();
+        for length in [0, 1, 999, 1000, 1001, 5000] {
+            let wanted = &bytes[1000_usize.saturating_sub(length)..];
+            assert_eq!(end(file.path(), length as u64).unwrap(), wanted, "{length}");
+        }
+        let large = sparse(b"", MOST + 1);
+        assert_eq!(too_large(end(large.path(), 10)), MOST);
     }
 
     #[test]

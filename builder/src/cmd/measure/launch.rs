@@ -11,9 +11,12 @@ use cloister_measure::snp::{KernelHashes, LaunchDigest, Ovmf};
 use sha2::{Digest as _, Sha256};
 
 use super::error::MeasureError;
-use super::files::read;
+use super::files::{end, read};
 use super::numbers::{Input, launch_digest};
 use crate::cmd::CommandError;
+
+/// Bytes at the end of firmware that hold its tables: those of edk2 are in the last 4 KiB.
+const TABLES: u64 = 16 << 10;
 
 /// Firmware of an SNP launch.
 #[derive(Debug, clap::Args)]
@@ -157,15 +160,25 @@ impl Firmware {
     /// Reads and measures the firmware; `kernel` says whether it is to boot a measured kernel, when firmware that would boot
     /// any is refused. With `--firmware-digest` that cannot be told.
     pub(super) fn read(&self, kernel: bool) -> Result<Ovmf, MeasureError> {
-        let image = read(&self.path)?;
         if let Some(digest) = self.digest {
-            return Ovmf::from_tables(&image, digest).map_err(|source| self.failed(source));
+            return self.tables(digest);
         }
+        let image = read(&self.path)?;
         let firmware = Ovmf::from_image(&image).map_err(|source| self.failed(source))?;
         if kernel {
             enforcing(&self.path, &firmware, &image)?;
         }
         Ok(firmware)
+    }
+
+    /// Reads the tables alone. They are found from the end of the file, so that its end gives what the whole file would, if it
+    /// gives anything; a file whose tables begin before that, or are damaged, is read whole.
+    fn tables(&self, digest: LaunchDigest) -> Result<Ovmf, MeasureError> {
+        if let Ok(firmware) = Ovmf::from_tables(&end(&self.path, TABLES)?, digest) {
+            return Ok(firmware);
+        }
+        let image = read(&self.path)?;
+        Ovmf::from_tables(&image, digest).map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: cloister_measure::snp::OvmfError) -> MeasureError {

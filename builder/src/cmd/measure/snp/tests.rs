@@ -179,6 +179,41 @@ fn firmware_that_would_boot_any_kernel_is_refused_for_a_kernel_alone() {
 }
 
 #[test]
+fn tables_are_found_wherever_they_are_in_firmware_with_a_digest() {
+    // dc886566-984a-4798-a75e-5585a7bf67cc, behind the distance of the metadata from the end and the entry's length.
+    const SEV_METADATA: &[u8] = b"\x66\x65\x88\xdc\x4a\x98\x98\x47\xa7\x5e\x55\x85\xa7\xbf\x67\xcc";
+    let near = std::fs::read(vector("enforcing.fd")).unwrap();
+    let entry = near
+        .windows(16)
+        .position(|bytes| bytes == SEV_METADATA)
+        .unwrap();
+    let distance = u32::from_le_bytes(near[entry - 6..entry - 2].try_into().unwrap()) as usize;
+    let metadata = near[near.len() - distance..][..256].to_vec();
+    let mut far = vec![0; 64 << 10];
+    far.extend(&near);
+    far[100..356].copy_from_slice(&metadata);
+    let entry = entry + (64 << 10);
+    let moved = (far.len() - 100) as u32;
+    far[entry - 6..entry - 2].copy_from_slice(&moved.to_le_bytes());
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let read = |image: &[u8]| {
+        std::fs::write(file.path(), image).unwrap();
+        let firmware = launch::Firmware {
+            path: file.path().to_owned(),
+            digest: Some(LaunchDigest([7; 48])),
+        };
+        firmware.read(true)
+    };
+    let wanted = read(&near).unwrap();
+    assert!(!wanted.sections().is_empty());
+    assert_eq!(read(&far).unwrap(), wanted);
+    far[100] ^= 1;
+    let error = read(&far).unwrap_err();
+    assert!(matches!(error, MeasureError::Firmware { .. }), "{error}");
+}
+
+#[test]
 fn command_line_of_a_file_is_taken_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cmdline");
