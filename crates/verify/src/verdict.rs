@@ -310,3 +310,47 @@ impl Check {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::Checks;
+
+    /// A verdict about a confidential platform or another, with one check.
+    fn verdict(confidential: bool, passed: bool) -> Verdict {
+        let subject = Subject {
+            mode: Mode::Leaf,
+            platform: "a platform",
+            recipe: None,
+            confidential,
+            trust: Trust::Hardware,
+            at: None,
+        };
+        let mut checks = Checks::default();
+        checks.require(&crate::checks::BINDING, passed, "one", "another");
+        Verdict::new(&subject, checks.finish(&[]))
+    }
+
+    /// What is added can take acceptance and confidentiality away, and gives neither.
+    #[test]
+    fn and_accepts_where_both_do_and_is_as_confidential_as_the_first() {
+        for (confidential, first, second) in [
+            (true, true, true),
+            (true, true, false),
+            (true, false, true),
+            (true, false, false),
+            (false, true, true),
+            (false, true, false),
+        ] {
+            let both = verdict(confidential, first).and(verdict(!confidential, second));
+            let accepted = first && second;
+            let wanted = match accepted {
+                true => Conclusion::Accepted,
+                false => Conclusion::Rejected,
+            };
+            assert_eq!((both.accepted, both.conclusion), (accepted, wanted));
+            assert_eq!(both.confidential, confidential && accepted);
+            assert_eq!(both.checks.len(), 2);
+        }
+    }
+}

@@ -128,13 +128,17 @@ mod collateral {
                 ..
             }
         ));
-        let mut bundle = whole();
-        bundle.snp.as_mut().unwrap().chain = vec![Der(vec![0]); 17];
-        let many = CollateralError::TooMany {
-            what: "chain",
-            found: 17,
-        };
-        assert_eq!(bundle.to_json(), Err(many));
+        for (found, taken) in [(16, true), (17, false), (18, false)] {
+            let mut bundles = [("chain", whole()), ("crls", whole())];
+            let list = vec![Der(vec![0]); found];
+            bundles[0].1.snp.as_mut().unwrap().chain = list.clone();
+            bundles[1].1.snp.as_mut().unwrap().crls = list;
+            for (what, bundle) in bundles {
+                let refused = CollateralError::TooMany { what, found };
+                let wanted = if taken { Ok(()) } else { Err(refused) };
+                assert_eq!(bundle.to_json().map(drop), wanted, "{found} {what}");
+            }
+        }
         let mut bundle = whole();
         bundle.tdx.as_mut().unwrap().root_crl = Some(Der(vec![0; 65_537]));
         let error = bundle.to_json().unwrap_err();

@@ -234,6 +234,8 @@ mod tests {
             ("a: null\na: null", 3, "a key that stands twice"),
             ("a:", 2, "nothing below a key"),
             ("a:\nb: null", 2, "nothing below a key"),
+            // YAML would take a list that is no further in than its key.
+            ("a:\n- [1]", 2, "nothing below a key"),
             ("a: |-", 2, "no text"),
             ("a: |-\nb: null", 2, "no text"),
             (

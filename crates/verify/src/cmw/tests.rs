@@ -96,6 +96,10 @@ fn json_that_is_not_of_the_draft_is_refused_by_name() {
         ),
         (r#"{"":["a/b",""]}"#.into(), "a label or type of 0 bytes"),
         (
+            r#"[true,"AQ"]"#.into(),
+            "expected a media type or a content format",
+        ),
+        (
             format!("{{\"{}\":[\"a/b\",\"\"]}}", "x".repeat(MAX_NAME + 1)),
             "a label or type of 257 bytes",
         ),
@@ -239,4 +243,83 @@ fn extension_is_one_of_two_strings() {
     });
     assert_eq!(Cmw::from_json(&large), refused);
     assert_eq!(Cmw::from_cbor(&large), refused);
+}
+
+/// Whether `text` is taken as the type of a record, and as the type of a collection.
+#[test]
+fn types_are_told_by_their_form() {
+    let wanted = "a media type or a content format";
+    for (text, taken) in [
+        ("a/b", true),
+        ("a/b; c=\"d e\"", true),
+        ("/b", false),
+        ("a/", false),
+        ("/", false),
+        ("ab", false),
+        ("a/b\n", false),
+    ] {
+        let named = match taken {
+            true => Ok(media(text)),
+            false => Err(Fault::Unexpected { wanted }),
+        };
+        assert_eq!(media_type(text), named, "{text:?}");
+    }
+    let wanted = "a URI or an object identifier as collection type";
+    for (text, taken) in [
+        ("1.2", true),
+        ("2.16.840", true),
+        ("1", false),
+        ("123", false),
+        ("1..2", false),
+        (".1", false),
+        ("1.a", false),
+        ("a.b", false),
+        ("tag:x", true),
+        ("a+-.9:", true),
+        (":x", false),
+        ("1a:x", false),
+        ("+:x", false),
+        ("a_b:x", false),
+        ("tag:x y", false),
+        ("1.2 ", false),
+    ] {
+        let named = match taken {
+            true => Ok(text.to_owned()),
+            false => Err(Fault::Unexpected { wanted }),
+        };
+        assert_eq!(collection_type(text), named, "{text:?}");
+    }
+}
+
+/// The type of a collection is none of its entries.
+#[test]
+fn cbor_collections_have_at_most_64_entries_beside_their_type() {
+    let map = |entries: u8, kind: bool| {
+        let mut bytes = vec![0xb8, entries + u8::from(kind)];
+        for label in 0..entries {
+            bytes.extend([0x18, label, 0x82, 0x18, 60, 0x40]);
+        }
+        if kind {
+            bytes.extend([&[0x68][..], b"__cmwc_t", &[0x63], b"1.2"].concat());
+        }
+        bytes
+    };
+    for (entries, kind, wanted) in [
+        (64, false, Ok(64)),
+        (64, true, Ok(64)),
+        (65, false, Err(65)),
+        (65, true, Err(66)),
+        (66, false, Err(66)),
+        (67, false, Err(67)),
+    ] {
+        let found = match Cmw::from_cbor(&map(entries, kind)) {
+            Ok(Cmw::Collection(collection)) => Ok(collection.entries.len()),
+            Err(CmwError::Cbor {
+                fault: Fault::Entries { found },
+                ..
+            }) => Err(found),
+            other => unreachable!("{other:?}"),
+        };
+        assert_eq!(found, wanted, "{entries} entries, type: {kind}");
+    }
 }

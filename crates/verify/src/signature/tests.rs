@@ -7,7 +7,7 @@ use rsa::traits::PublicKeyParts as _;
 use rsa::{RsaPrivateKey, pkcs1v15, pss};
 use sha2::{Sha256, Sha384};
 
-use super::{KeyError, PublicKey, Scheme, SignatureError, native, pure};
+use super::{KeyError, MAX_EXPONENT, PublicKey, Scheme, SignatureError, native, pure};
 
 const MESSAGE: &[u8] = b"what was signed";
 const SCHEMES: [Scheme; 8] = [
@@ -146,6 +146,9 @@ fn verify_rejects_a_salt_of_another_length() {
 fn rsa_refuses_numbers_that_are_no_key() {
     let modulus = [0xff; 256];
     assert!(PublicKey::rsa(&modulus, &[1, 0, 1]).is_ok());
+    // The longest exponent that is taken; zeros in front do not count.
+    assert!(PublicKey::rsa(&modulus, &[1; MAX_EXPONENT]).is_ok());
+    assert!(PublicKey::rsa(&modulus, &[&[0][..], &[1; MAX_EXPONENT]].concat()).is_ok());
     let short = KeyError::Modulus { found: 255 };
     assert_eq!(PublicKey::rsa(&modulus[1..], &[1, 0, 1]), Err(short));
     let long = KeyError::Modulus { found: 1025 };

@@ -219,17 +219,33 @@ fn extension_must_stand_once_and_not_be_critical() {
     }
 }
 
+/// Key usage and basic constraints are known; what is not known must not be critical.
 #[test]
-fn unknown_critical_extension_is_rejected() {
+fn critical_extensions_are_taken_where_they_are_known() {
     let guest = Guest::boot();
     let bundle = guest.leaf_bundle(VALIDITY);
     let value = extension(&bundle).encode();
-    let mut unknown = rcgen::CustomExtension::from_oid_content(&[1, 2, 3], vec![5, 0]);
-    unknown.set_criticality(true);
-    let extensions = vec![custom(&value, false), unknown];
-    let leaf = certificate_with(&guest.key, VALIDITY, extensions);
-    let verdict = appraise(&leaf, &bundle.encode(), &guest.reference());
-    assert_eq!(failures(&verdict), ["certificate-format"]);
+    let refused = |oid: &str| Some(format!("extension {oid} is critical and not known"));
+    for (oid, critical, wanted) in [
+        (&[2, 5, 29, 15][..], true, None),
+        (&[2, 5, 29, 15], false, None),
+        (&[2, 5, 29, 19], true, None),
+        (&[2, 5, 29, 30], true, refused("2.5.29.30")),
+        (&[2, 5, 29, 30], false, None),
+        (&[1, 3, 6, 1, 4, 1, 1], true, refused("1.3.6.1.4.1.1")),
+        (&[1, 3, 6, 1, 4, 1, 1], false, None),
+    ] {
+        let mut other = rcgen::CustomExtension::from_oid_content(oid, vec![5, 0]);
+        other.set_criticality(critical);
+        let extensions = vec![custom(&value, false), other];
+        let leaf = certificate_with(&guest.key, VALIDITY, extensions);
+        let verdict = appraise(&leaf, &bundle.encode(), &guest.reference());
+        assert_eq!(verdict.accepted, wanted.is_none(), "{oid:?}\n{verdict}");
+        if let Some(wanted) = wanted {
+            assert_eq!(failures(&verdict), ["certificate-format"]);
+            assert_eq!(verdict.check("certificate-format").unwrap().found, wanted);
+        }
+    }
 }
 
 #[test]

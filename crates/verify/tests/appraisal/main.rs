@@ -2,11 +2,14 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `gpu` | both of a guest with a GPU |
 //! | `leaf` | leaf certificates and their bundles, genuine and tampered |
 //! | `session` | session bundles: batches, relay, tampering |
 //! | `support` | a guest whose TPM is a key of the test |
 //! | `swtpm` | the same with quotes of a real software TPM |
 
+#[cfg(test)]
+mod gpu;
 #[cfg(test)]
 mod leaf;
 #[cfg(test)]

@@ -162,6 +162,59 @@ fn other_bytes_than_a_p256_key_are_rejected() {
     }
 }
 
+/// DER of a key: algorithm and its parameters as they are encoded, and what is in the bit string.
+fn key(algorithm: &[u8], parameters: &[u8], point: &[u8]) -> Vec<u8> {
+    let sequence = |body: &[u8]| match u8::try_from(body.len()).unwrap() {
+        length if length < 0x80 => [&[0x30, length], body].concat(),
+        length => [&[0x30, 0x81, length], body].concat(),
+    };
+    let bits = match u8::try_from(point.len() + 1).unwrap() {
+        length if length < 0x80 => [&[3, length, 0], point].concat(),
+        length => [&[3, 0x81, length, 0], point].concat(),
+    };
+    sequence(&[sequence(&[algorithm, parameters].concat()), bits].concat())
+}
+
+/// id-ecPublicKey and rsaEncryption.
+const EC: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01";
+const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
+/// prime256v1 and secp384r1.
+const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+const P384: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x22";
+
+/// The guest's own point under other names, and keys as long as are read, and longer.
+#[test]
+fn keys_that_are_not_p256_are_named() {
+    let guest = Guest::boot();
+    let (bundle, reference) = (&batch(&guest)[2], guest.reference());
+    let (spki, policy) = (guest.spki(), Policy::default());
+    let point = &spki[spki.len() - 65..];
+    assert_eq!(key(EC, P256, point), spki);
+    let (ec, rsa) = ("1.2.840.10045.2.1", "1.2.840.113549.1.1.1");
+    let with = |oid: &str| format!("a key with algorithm {oid}");
+    let off = [&[4][..], &[1; 64]].concat();
+    let cases = [
+        (key(EC, P384, point), with(ec)),
+        (key(EC, &[], point), with(ec)),
+        (key(RSA, P256, point), with(rsa)),
+        (key(RSA, &[], point), with(rsa)),
+        (
+            key(EC, P256, &off),
+            "a point that is not on the curve".to_owned(),
+        ),
+        (key(RSA, &[], &[1; 236]), with(rsa)),
+        (key(RSA, &[], &[1; 237]), "other bytes".to_owned()),
+        (key(RSA, &[], &[1; 238]), "other bytes".to_owned()),
+    ];
+    assert_eq!(cases[5].0.len(), 256);
+    for (spki, wanted) in cases {
+        let verdict = appraise_session(&spki, &NONCE, &EXPORTER, bundle, &reference, &policy);
+        assert_eq!(failures(&verdict), ["certificate-key"]);
+        let found = &verdict.check("certificate-key").unwrap().found;
+        assert_eq!(found, &wanted, "{}", hex::encode(&spki));
+    }
+}
+
 #[test]
 fn key_of_a_leaf_is_given_as_the_session_takes_it() {
     let guest = Guest::boot();

@@ -97,6 +97,14 @@ pub(crate) const ACCEPTED: &[Case] = &[
         &[],
     ),
     (
+        "nothing behind the certificate",
+        |s| {
+            s.ak = Some(ak_chain());
+            s.ak_behind.clear()
+        },
+        &[],
+    ),
+    (
         "certificates above not given",
         |s| {
             s.ak = Some(ak_chain());
@@ -345,6 +353,14 @@ pub(crate) const REJECTED: &[Case] = &[
         "no user data where the policy wants it",
         |s| s.policy.azure.user_data = true,
         &["user-data"],
+    ),
+    (
+        "bytes behind the certificate of the key",
+        |s| {
+            s.ak = Some(ak_chain());
+            s.ak_behind = vec![0, 1]
+        },
+        &["ak-certificate"],
     ),
     (
         "certificate of another kind of vm",

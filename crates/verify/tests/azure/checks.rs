@@ -88,6 +88,55 @@ fn every_verdict_lists_every_check() {
 }
 
 #[test]
+fn every_verdict_about_a_vm_on_tdx_lists_every_check() {
+    let scene = Scene::tdx();
+    let names = |verdict: &Verdict| {
+        let required = verdict.checks.iter().filter(|check| check.required);
+        let names = required.map(|check| check.name.clone());
+        names.collect::<BTreeSet<_>>()
+    };
+    let verdict = scene.judge(b"");
+    assert_eq!(failed(&verdict), ["evidence-format"]);
+    assert_eq!(verdict.platform, "azure-tdx");
+    let whole = names(&scene.verdict());
+    assert!(whole.contains("td-quote") && whole.contains("paravisor-mrtd"));
+    let missing: BTreeSet<_> = whole.difference(&names(&verdict)).cloned().collect();
+    let registers = ["pcr4", "pcr9", "pcr11", "pcr12", "pcr13", "pcr15"];
+    assert_eq!(missing, registers.map(str::to_owned).into());
+}
+
+/// Where neither REPORTDATA nor MRTD tells the quote from the TDREPORT, what is found says that something else does.
+#[test]
+fn on_tdx_the_quote_says_in_what_it_differs() {
+    type Edit = fn(&mut cloister_test_pki::tdx::Scene);
+    let cases: [(&str, Edit, bool, bool); 6] = [
+        ("nothing", |_| {}, true, false),
+        ("features", |td| td.body[128] = 3, false, true),
+        ("registers", |td| td.body[519] = 1, false, true),
+        ("report data", |td| td.body[520] ^= 1, false, false),
+        ("mrtd", |td| td.body[136] ^= 1, false, false),
+        (
+            "report data and features",
+            |td| (td.body[520], td.body[128]) = (td.body[520] ^ 1, 3),
+            false,
+            false,
+        ),
+    ];
+    for (name, edit, passes, told) in cases {
+        let mut scene = Scene::tdx();
+        scene.td_edit = edit;
+        let verdict = scene.verdict();
+        let check = verdict.check("td-quote").unwrap();
+        assert_eq!(check.outcome == Outcome::Pass, passes, "{name}\n{verdict}");
+        let (wanted, found) = (check.wanted.as_str(), check.found.as_str());
+        let others = ", but other attributes, owners or RTMRs";
+        assert_eq!(found.ends_with(others), told, "{name}: {found}");
+        let differs = !(passes || told);
+        assert_eq!(!found.starts_with(wanted), differs, "{name}: {found}");
+    }
+}
+
+#[test]
 fn on_tdx_every_check_accepts_and_rejects_behind_a_valid_signature() {
     let mut coverage = Coverage::default();
     for (name, change, wanted) in ON_TDX {

@@ -35,12 +35,13 @@ const SESSION: Mode = Mode::Session {
 };
 
 /// Evidence with everything right, to be made wrong in one place. What is about the paravisor stands in the scene.
-struct Live {
-    scene: Scene,
+pub(crate) struct Live {
+    pub(crate) scene: Scene,
     guest: Guest,
     reference: ReferenceValues,
     policy: Policy,
-    vcek: Option<Vec<u8>>,
+    /// What is known of the chip.
+    pub(crate) collateral: SnpCollateral,
     /// The product's roots instead of the made-up AMD's.
     product: bool,
     exporter: [u8; 32],
@@ -48,7 +49,7 @@ struct Live {
 }
 
 impl Live {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(Scene::snp(), Guest::boot())
     }
 
@@ -59,7 +60,10 @@ impl Live {
         Self {
             reference,
             policy: Policy::default(),
-            vcek: scene.vcek(),
+            collateral: SnpCollateral {
+                vek: scene.vcek().map(Der),
+                ..SnpCollateral::default()
+            },
             product: false,
             exporter: EXPORTER,
             at: NOW,
@@ -133,16 +137,12 @@ impl Live {
             intel: INTEL,
             vtpm: &[],
         };
-        let collateral = SnpCollateral {
-            vek: self.vcek.clone().map(Der),
-            ..SnpCollateral::default()
-        };
         judge(&Expected {
             reference: &self.reference,
             policy: &self.policy,
             platform: &self.scene.policy,
             roots: if self.product { &MICROSOFT } else { &made },
-            collateral: Some(&collateral),
+            collateral: Some(&self.collateral),
             gpu_roots: &[],
         })
     }
@@ -165,7 +165,7 @@ impl Live {
         ]
     }
 
-    fn verdicts(&self) -> [Verdict; 2] {
+    pub(crate) fn verdicts(&self) -> [Verdict; 2] {
         self.judge(&self.leaf_bundle(), &self.session_bundle())
     }
 }
@@ -340,7 +340,7 @@ const CASES: &[Case] = &[
             let amd = &world().amd;
             let mut vcek = amd.vcek_certificate(live.scene.vek.as_ref().unwrap());
             vcek.validity.1 = NOW - 1;
-            live.vcek = vcek.sign(&amd.vcek, &amd.ask).ok();
+            live.collateral.vek = vcek.sign(&amd.vcek, &amd.ask).ok().map(Der);
         },
         &["validity"],
         &["validity"],
@@ -350,7 +350,7 @@ const CASES: &[Case] = &[
         |live| {
             let scene = &mut live.scene;
             scene.vek.as_mut().unwrap().hwid = Some(vec![0xc2; 64]);
-            live.vcek = scene.vcek();
+            live.collateral.vek = scene.vcek().map(Der);
         },
         &["hwid"],
         &["hwid"],
@@ -437,7 +437,7 @@ fn a_vm_on_tdx_is_rejected_in_both_layers() {
 #[test]
 fn without_a_vcek_neither_layer_is_good_or_bad() {
     let mut live = Live::new();
-    live.vcek = None;
+    live.collateral.vek = None;
     for verdict in live.verdicts() {
         assert_eq!(
             verdict.conclusion,

@@ -8,6 +8,8 @@ mod checks;
 #[path = "../snp/coverage.rs"]
 mod coverage;
 #[cfg(test)]
+mod given;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod mutation;

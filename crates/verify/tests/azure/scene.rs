@@ -139,6 +139,8 @@ pub(crate) struct Scene {
     /// Wire version 2, which has the nonce in the claims.
     pub(crate) version: u32,
     pub(crate) ak: Option<AkChain>,
+    /// Stands behind the certificate of the key, as zeros do in the NV index.
+    pub(crate) ak_behind: Vec<u8>,
     /// Whether the certificates above the key's are given.
     pub(crate) ak_above: bool,
     pub(crate) ak_root_pinned: bool,
@@ -186,6 +188,7 @@ impl Scene {
             signer: None,
             version: 1,
             ak: None,
+            ak_behind: vec![0; 100],
             ak_above: true,
             ak_root_pinned: true,
             event_log: None,
@@ -318,7 +321,7 @@ impl Scene {
     fn judge_with_ak(&self, chain: &AkChain) -> Verdict {
         let world = world();
         let leaf = chain.leaf.sign(&world.ak, &world.vtpm_issuer).unwrap();
-        let padded = [leaf.as_slice(), &[0; 100]].concat();
+        let padded = [leaf.as_slice(), &self.ak_behind].concat();
         let issuer = chain.issuer.sign(&world.vtpm_issuer, &world.vtpm_root);
         let root = chain.root.sign(&world.vtpm_root, &world.vtpm_root);
         let (issuer, root) = (issuer.unwrap(), root.unwrap());

@@ -64,6 +64,24 @@ fn every_shape_gives_the_same_evidence() {
     }
 }
 
+/// An envelope names the hardware of the evidence in it, and no other.
+#[test]
+fn envelopes_of_either_hardware_are_read() {
+    for (scene, platform, other) in [
+        (Scene::snp(), "az-snp", "az-tdx"),
+        (Scene::tdx(), "az-tdx", "az-snp"),
+    ] {
+        let plain = value(&scene.evidence());
+        let envelope = |platform: &str| json!({"platform": platform, "evidence": plain});
+        assert_eq!(parse(&envelope(platform)), parse(&plain), "{platform}");
+        let verdict = scene.judge(envelope(platform).to_string().as_bytes());
+        assert!(verdict.accepted, "{verdict}");
+        let found = other.to_owned();
+        let refused = Err(EvidenceError::Platform { found });
+        assert_eq!(parse(&envelope(other)), refused, "{platform} as {other}");
+    }
+}
+
 /// Cloister's own section, whose signature is a `TPMT_SIGNATURE`; the VCEK comes beside it.
 #[test]
 fn section_of_cloister_is_accepted() {

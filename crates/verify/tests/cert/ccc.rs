@@ -102,6 +102,8 @@ fn all_but_the_quote_passes_and_is_not_enough() {
         }
         assert_eq!(outcome(&verdict, "quote"), Outcome::Skipped);
         assert_eq!(verdict.conclusion, Conclusion::Rejected);
+        let found = &verdict.check("quote-format").unwrap().found;
+        assert_eq!(found, "SGX quote of version 3");
         let found = &verdict.check("claims-format").unwrap().found;
         assert!(
             found.ends_with("not known and ignored: `host`, `age`"),
@@ -165,14 +167,17 @@ fn each_check_rejects() {
     not_zero[431] = 1;
     fails(&of(&not_zero, &claims), &["quote-claims-binding"]);
     fails(&of(&quote[..431], &claims), &["quote-format"]);
-    fails(
-        &appraise(&made(tagged(60001, &quote, &claims))),
-        &["quote-format"],
-    );
-    fails(
-        &appraise(&made(tagged(60002, &quote, &claims))),
-        &["quote-format"],
-    );
+    for (tag, wanted) in [
+        (
+            60001,
+            "a report (tag 60001), which only its own machine can check",
+        ),
+        (60002, "a legacy SGX quote (tag 60002)"),
+    ] {
+        let verdict = appraise(&made(tagged(tag, &quote, &claims)));
+        fails(&verdict, &["quote-format"]);
+        assert_eq!(verdict.check("quote-format").unwrap().found, wanted);
+    }
     fails(
         &appraise(&made(tagged(60003, &quote, &claims))),
         &["extension"],
@@ -330,5 +335,35 @@ fn claims_name_what_is_wrong_and_where() {
             "{}",
             hex::encode(&input)
         );
+    }
+}
+
+#[test]
+fn claims_are_at_most_64_with_names_of_at_most_256_bytes() {
+    let name = |length: usize| {
+        let head = u16::try_from(length).unwrap().to_be_bytes();
+        [&[0x79][..], &head, &vec![b'n'; length]].concat()
+    };
+    let claims = |count: u8, longest: usize| {
+        let hash = [text("pubkey-hash"), pubkey_hash(1, &[0; 32])].concat();
+        let others = (0..count - 2).flat_map(|n| [text(&n.to_string()), vec![n % 24]].concat());
+        let longest = [name(longest), vec![0xf6]].concat();
+        [vec![0xb8, count], hash, longest, others.collect()].concat()
+    };
+    for (count, longest, taken) in [
+        (64, 256, true),
+        (65, 256, false),
+        (66, 256, false),
+        (64, 257, false),
+        (64, 258, false),
+    ] {
+        let parsed = Claims::parse(&claims(count, longest));
+        let unknown = parsed.map(|claims| claims.unknown.len());
+        let wanted = if taken {
+            Ok(63)
+        } else {
+            Err(CccError::TooLarge)
+        };
+        assert_eq!(unknown, wanted, "{count} claims, a name of {longest} bytes");
     }
 }

@@ -2,11 +2,13 @@
 
 use std::sync::OnceLock;
 
+use cloister_measure::digest::Bank;
+use cloister_measure::reference::{ReferenceValues, SCHEMA_VERSION};
 use cloister_test_pki::Extension;
 use cloister_test_pki::snp::{Amd, Report, Vek};
 use cloister_verify::cert::privasys::{self, ENVIRONMENT, Expected, GPU, SNP, TDX};
-use cloister_verify::snp::{Endorsements, Image, Policy, Root, Roots};
-use cloister_verify::tdx::Carried;
+use cloister_verify::snp::{AMD, Endorsements, Image, Policy, Root, Roots};
+use cloister_verify::tdx::{Carried, INTEL};
 use cloister_verify::verdict::{Conclusion, Outcome, Verdict};
 use sha2::{Digest as _, Sha256, Sha512};
 
@@ -221,6 +223,53 @@ fn a_certificate_with_everything_right_is_accepted() {
     let mut old = scene();
     old.at = NOT_BEFORE + 86_400;
     accepted(&old);
+}
+
+/// Both are given; which one the verdict is about, the certificate says.
+#[test]
+fn the_recipe_is_that_of_the_hardware_s_reference_values() {
+    let [of_snp, of_tdx] = ["of-snp", "of-tdx"].map(|recipe| ReferenceValues {
+        bank: Bank::Sha384,
+        confidential: true,
+        inputs: Default::default(),
+        launch_digests: Vec::new(),
+        gpu: None,
+        launch_policy: None,
+        platform: "qemu".to_owned(),
+        recipe: recipe.to_owned(),
+        registers: Default::default(),
+        schema_version: SCHEMA_VERSION,
+        unpredicted: Default::default(),
+    });
+    let on_tdx = Scene {
+        snp: false,
+        tdx: Some(vec![4]),
+        ..scene()
+    };
+    let recipe = |scene: &Scene, image: Image<'_>| {
+        let made = scene.made();
+        let expected = Expected {
+            image: Some(image),
+            endorsements: Endorsements::default(),
+            policy: &Policy::default(),
+            roots: &AMD,
+            tdx: Carried {
+                collateral: None,
+                reference: Some(&of_tdx),
+                mrtd: None,
+                policy: &cloister_verify::tdx::Policy::default(),
+                roots: &INTEL,
+            },
+        };
+        let verdict = made.with(&made.der(), |leaf| {
+            privasys::appraise(leaf, &expected, scene.at)
+        });
+        verdict.recipe
+    };
+    let image = Image::Reference(&of_snp);
+    assert_eq!(recipe(&scene(), image).as_deref(), Some("of-snp"));
+    assert_eq!(recipe(&on_tdx, image).as_deref(), Some("of-tdx"));
+    assert_eq!(recipe(&scene(), Image::Measurement([0x3e; 48])), None);
 }
 
 #[test]

@@ -139,6 +139,11 @@ fn a_genuine_quote_over_the_key_is_accepted() {
             assert_eq!(outcome(&verdict, name), Outcome::Pass, "{name}\n{verdict}");
         }
         assert!(verdict.check("quote").is_none(), "{verdict}");
+        if scene.form == Form::Ccc {
+            let version = scene.unsigned.header[0];
+            let found = &verdict.check("quote-format").unwrap().found;
+            assert_eq!(found, &format!("TDX quote of version {version}"));
+        }
     }
 }
 
