@@ -28,7 +28,7 @@ enum ChainError {
     Pinned(X509Error),
     #[error(transparent)]
     Format(#[from] X509Error),
-    #[error("line {line} of the chain is neither base64 nor the border of a certificate")]
+    #[error("line {line} of the chain belongs to no certificate")]
     Text { line: usize },
     #[error("chain has {found} certificates, wanted {wanted}")]
     Length { wanted: &'static str, found: usize },
@@ -112,21 +112,22 @@ fn followed(chain: &[u8], root: &[u8]) -> Result<Pck, ChainError> {
     })
 }
 
-/// Nothing may stand around the certificates of a quote, which no signature covers, but for the NUL that some platforms end it with.
+/// Nothing may stand around the certificates of a quote, which no signature covers, but empty lines and the NUL that some platforms
+/// end it with.
 fn bare(chain: &[u8]) -> Result<(), ChainError> {
     let chain = chain.strip_suffix(&[0]).unwrap_or(chain);
     let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || [b'+', b'/', b'='].contains(byte);
-    let known = |row: &[u8]| match row.strip_suffix(b"\r").unwrap_or(row) {
-        b"-----BEGIN CERTIFICATE-----" | b"-----END CERTIFICATE-----" => true,
-        row => row.iter().all(base64),
-    };
-    match chain
-        .split(|byte| *byte == b'\n')
-        .position(|row| !known(row))
-    {
-        None => Ok(()),
-        Some(at) => Err(ChainError::Text { line: at + 1 }),
+    let mut inside = false;
+    for (line, row) in (1..).zip(chain.split(|byte| *byte == b'\n')) {
+        inside = match (inside, row.strip_suffix(b"\r").unwrap_or(row)) {
+            (false, b"-----BEGIN CERTIFICATE-----") => true,
+            (true, b"-----END CERTIFICATE-----") => false,
+            (true, row) if row.iter().all(base64) => true,
+            (false, b"") => false,
+            _ => return Err(ChainError::Text { line }),
+        };
     }
+    Ok(())
 }
 
 /// The root may be left out of a chain, but no other may stand for it.

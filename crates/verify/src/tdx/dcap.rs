@@ -237,3 +237,6 @@ impl SignatureVerificationAlgorithm for P256 {
         alg_id::ECDSA_SHA256
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `gpu` | both of a guest with a GPU |
 //! | `leaf` | leaf certificates and their bundles, genuine and tampered |
+//! | `registers` | what is said of each register, and logs that fit the registers and nothing else |
 //! | `session` | session bundles: batches, relay, tampering |
 //! | `support` | a guest whose TPM is a key of the test |
 //! | `swtpm` | the same with quotes of a real software TPM |
@@ -12,6 +13,8 @@
 mod gpu;
 #[cfg(test)]
 mod leaf;
+#[cfg(test)]
+mod registers;
 #[cfg(test)]
 mod session;
 #[cfg(test)]

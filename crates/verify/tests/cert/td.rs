@@ -208,6 +208,12 @@ fn anything_but_a_td_quote_fails_its_format() {
         let made = privasys.leaf(quote);
         let verdict = made.with(&made.der(), |leaf| privasys.of(&platform, leaf));
         fails(&verdict, &["td-quote-format"]);
+        // What could not be looked at is said, and required.
+        for name in ["td-quote-signature", "tcb-level", "debug", "mrtd", "rtmr"] {
+            let check = verdict.check(name).unwrap();
+            assert_eq!(check.outcome, Outcome::Skipped, "{name}\n{verdict}");
+            assert!(check.required, "{name}\n{verdict}");
+        }
     }
     // Long enough for its user data, and no further.
     let platform = ccc.platform();

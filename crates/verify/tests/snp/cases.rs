@@ -530,6 +530,16 @@ pub(crate) const REJECTED: &[Case] = &[
         &["vek-extensions"],
     ),
     (
+        "hwid in an octet string, one byte short",
+        |s| set_vek(s, |vek| vek.hwid = Some(octets(&[0xc1; 63]))),
+        &["vek-extensions"],
+    ),
+    (
+        "hwid in an octet string, one byte more",
+        |s| set_vek(s, |vek| vek.hwid = Some(octets(&[0xc1; 65]))),
+        &["vek-extensions"],
+    ),
+    (
         "spare level",
         |s| set_vek(s, |vek| vek.spls[2].1 = 1),
         &["vek-extensions"],

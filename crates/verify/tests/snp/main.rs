@@ -10,6 +10,10 @@ mod coverage;
 #[path = "../vectors/folder.rs"]
 mod folder;
 #[cfg(test)]
+mod forms;
+#[cfg(test)]
+mod kbs;
+#[cfg(test)]
 mod mutation;
 #[cfg(test)]
 mod peer;
@@ -17,3 +21,5 @@ mod peer;
 mod scene;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod words;

@@ -11,6 +11,8 @@ mod coverage;
 #[path = "../vectors/folder.rs"]
 mod folder;
 #[cfg(test)]
+mod forms;
+#[cfg(test)]
 mod google;
 #[cfg(test)]
 mod intel;

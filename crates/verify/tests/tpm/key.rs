@@ -39,6 +39,19 @@ fn every_form_gives_the_same_key() {
 }
 
 #[test]
+fn key_of_the_longest_length_is_read_and_no_longer() {
+    let base64 = STANDARD.encode(key().spki().unwrap().to_der().unwrap());
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{base64}\n-----END PUBLIC KEY-----\n");
+    let limit = 16 << 10;
+    for (length, read) in [(limit, true), (limit + 1, false), (limit + 2, false)] {
+        let mut padded = pem.clone().into_bytes();
+        padded.resize(length, b'\n');
+        let refused = (!read).then_some(AkError::TooLarge { found: length });
+        assert_eq!(Ak::parse(&padded).err(), refused, "{length}");
+    }
+}
+
+#[test]
 fn parse_refuses_each_mistake_by_name() {
     let refused = |bytes: &[u8]| Ak::parse(bytes).unwrap_err();
     for bytes in [&b""[..], b"key", b"\xff\xff\xff", b"-----BEGIN\xff"] {

@@ -4,7 +4,7 @@ use cloister_evidence::tpm::{PcrListError, PcrSelection, PcrValues, SelectionErr
 
 use cloister_test_pki::azure::pcr_list;
 
-use crate::scene::pcrs;
+use crate::scene::{Scene, pcrs};
 
 #[test]
 fn list_gives_every_value_by_its_register() {
@@ -91,4 +91,40 @@ fn selection_is_read_by_its_bitmap() {
         PcrSelection::sha256(&[]),
         Err(SelectionError::Banks { found: 0 })
     );
+}
+
+/// Registers that a policy names, and how the verdict says them.
+const RUNS: [(&[u8], &str); 9] = [
+    (&[], "no PCR"),
+    (&[0], "PCRs 0"),
+    (&[7, 8], "PCRs 7-8"),
+    (&[0, 2], "PCRs 0, 2"),
+    (&[0, 1, 3], "PCRs 0-1, 3"),
+    (&[0, 2, 3], "PCRs 0, 2-3"),
+    (&[9, 0, 1, 2, 14, 4, 3], "PCRs 0-4, 9, 14"),
+    (&[1, 3, 5, 23, 255], "PCRs 1, 3, 5, 23, 255"),
+    (&[254, 255], "PCRs 254-255"),
+];
+
+#[test]
+fn selections_are_said_in_runs() {
+    for (named, words) in RUNS {
+        let mut scene = Scene::new();
+        scene.policy.pcrs = Some(named.to_vec());
+        let verdict = scene.verdict();
+        let check = verdict.check("pcr-selection").unwrap();
+        assert_eq!(check.wanted, format!("{words} of the SHA-256 bank"));
+        assert_eq!(check.found, "PCRs 0-23");
+    }
+    let mut scene = Scene::new();
+    scene.list = Some(pcr_list(&scene.pcrs[..16]));
+    let verdict = scene.verdict();
+    let selection = verdict.check("pcr-selection").unwrap();
+    assert_eq!(
+        selection.wanted,
+        "PCRs 0-15 or PCRs 0-23 of the SHA-256 bank"
+    );
+    let digest = verdict.check("pcr-digest").unwrap();
+    let said = (digest.wanted.as_str(), digest.found.as_str());
+    assert_eq!(said, ("values of PCRs 0-23", "of PCRs 0-15"));
 }
