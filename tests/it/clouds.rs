@@ -32,6 +32,12 @@ fn forms() -> &'static Forms {
             r#"["azure-snp", "qemu-vtpm"]"#,
             r#"["azure-snp", "gcp-snp", "gcp-tdx", "qemu-vtpm"]"#,
         );
+        // What the clouds need, on a machine that is neither: a driver of a bus that is not there, and those above it.
+        change(
+            &recipe,
+            r#"modules = ["virtio_blk", "virtio_net", "dm-verity", "erofs"]"#,
+            r#"modules = ["hv_vmbus", "hv_storvsc", "sd_mod", "hv_netvsc", "pci-hyperv", "nvme", "gve", "virtio_blk", "virtio_net", "dm-verity", "erofs"]"#,
+        );
         let out = folder.join("out");
         build(&recipe, &out);
         Forms { recipe, out }
