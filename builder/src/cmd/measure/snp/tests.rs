@@ -193,7 +193,7 @@ fn tables_are_found_wherever_they_are_in_firmware_with_a_digest() {
     far.extend(&near);
     far[100..356].copy_from_slice(&metadata);
     let entry = entry + (64 << 10);
-    let moved = (far.len() - 100) as u32;
+    let moved = u32::try_from(far.len() - 100).unwrap();
     far[entry - 6..entry - 2].copy_from_slice(&moved.to_le_bytes());
 
     let file = tempfile::NamedTempFile::new().unwrap();
