@@ -358,6 +358,7 @@ pub(crate) const REJECTED: &[Case] = &[
         "bytes behind the certificate of the key",
         |s| {
             s.ak = Some(ak_chain());
+            s.ak_above = false;
             s.ak_behind = vec![0, 1]
         },
         &["ak-certificate"],
