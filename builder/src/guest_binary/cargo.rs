@@ -27,143 +27,141 @@ struct Places<'a> {
     sysroot: &'a Path,
 }
 
-/// Compiles with the host's C toolchain.
-pub(super) fn on_the_host(
-    repository: &Path,
-    target: &Path,
-    inputs: &Inputs,
-    options: &Options<'_>,
-    report: &dyn Fn(&str),
-) -> Result<(), GuestBinaryError> {
-    let places = Places {
-        repository,
-        target,
-        cargo_home: options.environment.cargo_home(),
-        sysroot: &inputs.toolchain.sysroot,
-    };
-    let mut command = options.environment.command("cargo", repository);
-    command
-        .args(arguments(inputs, options))
-        .envs(variables(&places, inputs, options))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let start = |source| ToolchainError::Start {
-        program: "cargo".to_owned(),
-        source,
-    };
-    let mut child = command.spawn().map_err(start)?;
-    let mut last: Vec<String> = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        for line in BufReader::new(stderr).lines() {
-            let line = line?;
-            report(line.trim());
-            last.push(line);
+/// One program to compile.
+pub(super) struct Call<'a> {
+    pub(super) repository: &'a Path,
+    /// Folder of results.
+    pub(super) target: &'a Path,
+    pub(super) inputs: &'a Inputs,
+    pub(super) options: &'a Options<'a>,
+    /// Is told each crate being compiled.
+    pub(super) report: &'a dyn Fn(&str),
+}
+
+impl Call<'_> {
+    /// Compiles with the host's C toolchain.
+    pub(super) fn on_the_host(&self) -> Result<(), GuestBinaryError> {
+        let environment = self.options.environment;
+        let places = Places {
+            repository: self.repository,
+            target: self.target,
+            cargo_home: environment.cargo_home(),
+            sysroot: &self.inputs.toolchain.sysroot,
+        };
+        let mut command = environment.command("cargo", self.repository);
+        command
+            .args(self.arguments())
+            .envs(self.variables(&places))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let start = |source| ToolchainError::Start {
+            program: "cargo".to_owned(),
+            source,
+        };
+        let mut child = command.spawn().map_err(start)?;
+        let mut last: Vec<String> = Vec::new();
+        if let Some(stderr) = child.stderr.take() {
+            for line in BufReader::new(stderr).lines() {
+                let line = line?;
+                (self.report)(line.trim());
+                last.push(line);
+            }
         }
+        if child.wait()?.success() {
+            return Ok(());
+        }
+        let skip = last.len().saturating_sub(LINES_KEPT);
+        Err(GuestBinaryError::Compile(
+            last.into_iter().skip(skip).collect::<Vec<_>>().join("\n"),
+        ))
     }
-    if child.wait()?.success() {
-        return Ok(());
+
+    /// Compiles with locked packages: of the host there are the pinned Rust, the sources, and those of the dependencies.
+    pub(super) fn in_the_sandbox(&self, sandbox: &Sandbox) -> Result<(), GuestBinaryError> {
+        let places = Places {
+            repository: Path::new(REPOSITORY),
+            target: Path::new(WORK),
+            cargo_home: Some(CARGO_HOME.into()),
+            sysroot: Path::new(SYSROOT),
+        };
+        let cargo_home = self.options.environment.cargo_home().unwrap_or_default();
+        // The index and the sources, and which registry stands for another; no credentials.
+        let shared = ["registry", "config.toml"].map(|name| {
+            let inside = format!("{CARGO_HOME}/{name}");
+            (cargo_home.join(name), inside)
+        });
+        let mut read = vec![
+            (self.repository, REPOSITORY),
+            (self.inputs.toolchain.sysroot.as_path(), SYSROOT),
+        ];
+        let there = shared.iter().filter(|(from, _)| from.exists());
+        read.extend(there.map(|(from, to)| (from.as_path(), to.as_str())));
+        let cargo = format!("{SYSROOT}/bin/cargo");
+        let manifest = format!("{REPOSITORY}/Cargo.toml");
+        let arguments = self.arguments();
+        let mut words = vec![cargo.as_str()];
+        words.extend(arguments.iter().map(String::as_str));
+        words.extend(["--manifest-path", &manifest]);
+        let mut variables: Vec<(&str, String)> = self
+            .variables(&places)
+            .into_iter()
+            .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+            .collect();
+        variables.push(("CARGO_HOME", CARGO_HOME.to_owned()));
+        variables.push(("PATH", format!("/names:{SYSROOT}/bin:/usr/bin")));
+        let job = Job {
+            words: &words,
+            work: self.target,
+            read: &read,
+            variables: &variables,
+            epoch: self.options.epoch,
+            limit: LIMIT,
+        };
+        sandbox.run(&job, &|line| (self.report)(line.trim()))?;
+        Ok(())
     }
-    let skip = last.len().saturating_sub(LINES_KEPT);
-    Err(GuestBinaryError::Compile(
-        last.into_iter().skip(skip).collect::<Vec<_>>().join("\n"),
-    ))
-}
 
-/// Compiles with locked packages: of the host there are the pinned Rust, the sources, and those of the dependencies.
-pub(super) fn in_the_sandbox(
-    sandbox: &Sandbox,
-    repository: &Path,
-    target: &Path,
-    inputs: &Inputs,
-    options: &Options<'_>,
-    report: &dyn Fn(&str),
-) -> Result<(), GuestBinaryError> {
-    let places = Places {
-        repository: Path::new(REPOSITORY),
-        target: Path::new(WORK),
-        cargo_home: Some(CARGO_HOME.into()),
-        sysroot: Path::new(SYSROOT),
-    };
-    let cargo_home = options.environment.cargo_home().unwrap_or_default();
-    // The index and the sources, and which registry stands for another; no credentials.
-    let shared = ["registry", "config.toml"].map(|name| {
-        let inside = format!("{CARGO_HOME}/{name}");
-        (cargo_home.join(name), inside)
-    });
-    let mut read = vec![
-        (repository, REPOSITORY),
-        (inputs.toolchain.sysroot.as_path(), SYSROOT),
-    ];
-    let there = shared.iter().filter(|(from, _)| from.exists());
-    read.extend(there.map(|(from, to)| (from.as_path(), to.as_str())));
-    let cargo = format!("{SYSROOT}/bin/cargo");
-    let manifest = format!("{REPOSITORY}/Cargo.toml");
-    let arguments = arguments(inputs, options);
-    let mut words = vec![cargo.as_str()];
-    words.extend(arguments.iter().map(String::as_str));
-    words.extend(["--manifest-path", &manifest]);
-    let mut all: Vec<(&str, String)> = variables(&places, inputs, options)
-        .into_iter()
-        .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
-        .collect();
-    all.push(("CARGO_HOME", CARGO_HOME.to_owned()));
-    all.push(("PATH", format!("/names:{SYSROOT}/bin:/usr/bin")));
-    let job = Job {
-        words: &words,
-        work: target,
-        read: &read,
-        variables: &all,
-        epoch: options.epoch,
-        limit: LIMIT,
-    };
-    sandbox.run(&job, &|line| report(line.trim()))?;
-    Ok(())
-}
+    fn arguments(&self) -> Vec<String> {
+        let jobs = self.options.jobs.to_string();
+        let package = self.inputs.program.package();
+        let words = ["build", "--profile", PROFILE, "--locked", "--offline"];
+        let named = ["--package", package, "--target", TARGET, "--jobs", &jobs];
+        words.into_iter().chain(named).map(str::to_owned).collect()
+    }
 
-fn arguments(inputs: &Inputs, options: &Options<'_>) -> Vec<String> {
-    let jobs = options.jobs.to_string();
-    let package = inputs.program.package();
-    let words = ["build", "--profile", PROFILE, "--locked", "--offline"];
-    let named = ["--package", package, "--target", TARGET, "--jobs", &jobs];
-    words.into_iter().chain(named).map(str::to_owned).collect()
-}
-
-/// Everything in cargo's environment that decides what it makes.
-fn variables(
-    places: &Places<'_>,
-    inputs: &Inputs,
-    options: &Options<'_>,
-) -> Vec<(&'static str, OsString)> {
-    let maps = path_maps(places, &inputs.toolchain.commit);
-    let rust_flags: Vec<String> = [inputs.program.linking().to_owned()]
-        .into_iter()
-        .chain(
-            maps.iter()
-                .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())),
-        )
-        .collect();
-    let c_flags: Vec<String> = maps
-        .iter()
-        .map(|(from, to)| shell_word(&format!("-ffile-prefix-map={}={to}", from.display())))
-        .collect();
-    let fixed = [
-        ("CC_SHELL_ESCAPED_FLAGS", "1"),
-        ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc"),
-        ("CC", "cc"),
-        ("AR", "ar"),
-        ("CARGO_INCREMENTAL", "0"),
-        ("RUSTC_WRAPPER", ""),
-        ("CARGO_TERM_COLOR", "never"),
-    ];
-    let mut all: Vec<(&'static str, OsString)> = fixed
-        .into_iter()
-        .map(|(name, value)| (name, value.into()))
-        .collect();
-    all.push(("CARGO_TARGET_DIR", places.target.into()));
-    all.push(("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}").into()));
-    all.push(("CFLAGS_x86_64_unknown_linux_gnu", c_flags.join(" ").into()));
-    all.push(("SOURCE_DATE_EPOCH", options.epoch.to_string().into()));
-    all
+    /// Everything in cargo's environment that decides what it makes.
+    fn variables(&self, places: &Places<'_>) -> Vec<(&'static str, OsString)> {
+        let maps = path_maps(places, &self.inputs.toolchain.commit);
+        let rust_flags: Vec<String> = [self.inputs.program.linking().to_owned()]
+            .into_iter()
+            .chain(
+                maps.iter()
+                    .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())),
+            )
+            .collect();
+        let c_flags: Vec<String> = maps
+            .iter()
+            .map(|(from, to)| shell_word(&format!("-ffile-prefix-map={}={to}", from.display())))
+            .collect();
+        let fixed = [
+            ("CC_SHELL_ESCAPED_FLAGS", "1"),
+            ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc"),
+            ("CC", "cc"),
+            ("AR", "ar"),
+            ("CARGO_INCREMENTAL", "0"),
+            ("RUSTC_WRAPPER", ""),
+            ("CARGO_TERM_COLOR", "never"),
+        ];
+        let mut all: Vec<(&'static str, OsString)> = fixed
+            .into_iter()
+            .map(|(name, value)| (name, value.into()))
+            .collect();
+        all.push(("CARGO_TARGET_DIR", places.target.into()));
+        all.push(("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}").into()));
+        all.push(("CFLAGS_x86_64_unknown_linux_gnu", c_flags.join(" ").into()));
+        all.push(("SOURCE_DATE_EPOCH", self.options.epoch.to_string().into()));
+        all
+    }
 }
 
 /// One word of a shell command, whatever it contains.

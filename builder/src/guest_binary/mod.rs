@@ -23,6 +23,7 @@ use crate::lock::LockedPackage;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::store::{Digest, Store, StoreError};
 
+use cargo::Call;
 pub(crate) use sources::{SourceError, repository};
 pub(crate) use toolchain::{Environment, Toolchain, ToolchainError};
 
@@ -216,7 +217,13 @@ pub(crate) fn build(
     if let Some(bytes) = known(store, kind, &key, options.cache)? {
         return Ok(bytes);
     }
-    compile(repository, &target, inputs, options, report)?;
+    compile(&Call {
+        repository,
+        target: &target,
+        inputs,
+        options,
+        report,
+    })?;
     let folder = target.join(TARGET).join(PROFILE);
     let bytes = std::fs::read(folder.join(inputs.program.package()))?;
     let digest = store.put(&bytes)?;
@@ -252,20 +259,12 @@ fn cache_directory(store: &Store, toolchain: &Toolchain) -> Result<PathBuf, Gues
     Ok(path)
 }
 
-fn compile(
-    repository: &Path,
-    target: &Path,
-    inputs: &Inputs,
-    options: &Options<'_>,
-    report: &dyn Fn(&str),
-) -> Result<(), GuestBinaryError> {
-    forget_own_crates(target)?;
+fn compile(call: &Call<'_>) -> Result<(), GuestBinaryError> {
+    forget_own_crates(call.target)?;
+    let options = call.options;
     match options.sandbox {
-        [] => cargo::on_the_host(repository, target, inputs, options, report),
-        packages => {
-            let sandbox = Sandbox::open(options.store, packages)?;
-            cargo::in_the_sandbox(&sandbox, repository, target, inputs, options, report)
-        }
+        [] => call.on_the_host(),
+        packages => call.in_the_sandbox(&Sandbox::open(options.store, packages)?),
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use super::suite::Suite;
 use super::{LockError, Packages};
-use crate::debian::resolve;
 use crate::lock::Role;
 use crate::recipe::Recipe;
 
@@ -26,13 +25,7 @@ pub(super) fn add(
     };
     let mut wanted: Vec<String> = BESIDE.map(str::to_owned).to_vec();
     wanted.push(compiler.package.clone());
-    let resolution = resolve(&found.index, &wanted, &[]).map_err(|source| LockError::Resolve {
-        purpose: "compiling the guest's programs",
-        suite: compiler.suite.clone(),
-        source,
-    })?;
-    for package in resolution.packages {
-        packages.add(package, &compiler.suite, Role::GuestTools);
-    }
+    let suite = (compiler.suite.as_str(), &found.index);
+    packages.add_closure(suite, &wanted, &[], Role::GuestTools)?;
     Ok(())
 }

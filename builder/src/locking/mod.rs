@@ -395,16 +395,8 @@ impl Locking<'_> {
         let Some(suite) = suites.get(name) else {
             return Ok(BTreeMap::new());
         };
-        let resolution = resolve(&suite.index, &recipe.base.packages, &recipe.base.exclude)
-            .map_err(|source| LockError::Resolve {
-                purpose: "the root image",
-                suite: name.clone(),
-                source,
-            })?;
-        for package in resolution.packages {
-            packages.add(package, name, Role::Root);
-        }
-        Ok(resolution.left_out)
+        let (wanted, exclude) = (&recipe.base.packages, &recipe.base.exclude);
+        packages.add_closure((name, &suite.index), wanted, exclude, Role::Root)
     }
 
     fn kernel_and_tools(
@@ -414,48 +406,27 @@ impl Locking<'_> {
         packages: &mut Packages,
     ) -> Result<(), LockError> {
         let tools = &recipe.tools;
-        let single = |suite: &str, name: &str, purpose, role, packages: &mut Packages| match suites
-            .get(suite)
-        {
-            Some(found) => {
-                packages.add(newest(&found.index, name, suite, purpose)?, suite, role);
-                Ok::<(), LockError>(())
-            }
-            None => Ok(()),
-        };
+        let single =
+            |suite: &str, name: &str, role, packages: &mut Packages| match suites.get(suite) {
+                Some(found) => {
+                    packages.add(newest(&found.index, name, suite, role)?, suite, role);
+                    Ok::<(), LockError>(())
+                }
+                None => Ok(()),
+            };
         if let Some(base) = suites.get(&recipe.base.suite) {
             for package in kernel(&base.index, &recipe.kernel.package, &recipe.base.suite)? {
                 packages.add(package, &recipe.base.suite, Role::Kernel);
             }
         }
-        single(
-            &tools.stub.suite,
-            &tools.stub.package,
-            "the UKI stub",
-            Role::Stub,
-            packages,
-        )?;
+        single(&tools.stub.suite, &tools.stub.package, Role::Stub, packages)?;
         if let Some(firmware) = &tools.firmware {
-            single(
-                &firmware.suite,
-                &firmware.package,
-                "firmware",
-                Role::Firmware,
-                packages,
-            )?;
+            single(&firmware.suite, &firmware.package, Role::Firmware, packages)?;
         }
         if let Some(found) = suites.get(&tools.erofs.suite) {
             let suite = &tools.erofs.suite;
             let wanted = std::slice::from_ref(&tools.erofs.package);
-            let resolution =
-                resolve(&found.index, wanted, &[]).map_err(|source| LockError::Resolve {
-                    purpose: "`mkfs.erofs`",
-                    suite: suite.clone(),
-                    source,
-                })?;
-            for package in resolution.packages {
-                packages.add(package, suite, Role::Erofs);
-            }
+            packages.add_closure((suite, &found.index), wanted, &[], Role::Erofs)?;
         }
         Ok(())
     }
@@ -464,6 +435,20 @@ impl Locking<'_> {
 /// Locked packages while roles are collected: a package needed twice is one entry with two roles.
 #[derive(Debug, Default)]
 struct Packages(BTreeMap<(String, String, String, String), LockedPackage>);
+
+/// What packages of a role are for, in a message that some cannot be had.
+fn purpose(role: Role) -> &'static str {
+    match role {
+        Role::Root => "the root image",
+        Role::Kernel => "the kernel",
+        Role::Stub => "the UKI stub",
+        Role::Erofs => "`mkfs.erofs`",
+        Role::Firmware => "firmware",
+        Role::GuestTools => "compiling the guest's programs",
+        Role::ModuleTools => "compiling kernel modules",
+        Role::ModuleSource => "the sources of the driver's modules",
+    }
+}
 
 impl Packages {
     fn add(&mut self, package: &Package, suite: &str, role: Role) {
@@ -489,6 +474,26 @@ impl Packages {
         entry.roles.dedup();
     }
 
+    /// Adds packages of a suite, by its name and index, with everything that they need but `exclude`; gives what that leaves out,
+    /// each with one that depends on it.
+    fn add_closure(
+        &mut self,
+        (suite, index): (&str, &Index),
+        wanted: &[String],
+        exclude: &[String],
+        role: Role,
+    ) -> Result<BTreeMap<String, String>, LockError> {
+        let resolution = resolve(index, wanted, exclude).map_err(|source| LockError::Resolve {
+            purpose: purpose(role),
+            suite: suite.to_owned(),
+            source,
+        })?;
+        for package in resolution.packages {
+            self.add(package, suite, role);
+        }
+        Ok(resolution.left_out)
+    }
+
     fn with_role(&self, role: Role) -> impl Iterator<Item = &LockedPackage> {
         self.0.values().filter(move |p| p.roles.contains(&role))
     }
@@ -503,13 +508,13 @@ fn newest<'a>(
     index: &'a Index,
     name: &str,
     suite: &str,
-    purpose: &'static str,
+    role: Role,
 ) -> Result<&'a Package, LockError> {
     let candidates = index.named(name).iter().filter_map(|id| index.get(*id));
     candidates
         .max_by(|a, b| a.version.cmp(&b.version))
         .ok_or_else(|| LockError::Resolve {
-            purpose,
+            purpose: purpose(role),
             suite: suite.to_owned(),
             source: ResolveError::NoPackage {
                 name: name.to_owned(),
@@ -526,7 +531,7 @@ fn kernel<'a>(index: &'a Index, name: &str, suite: &str) -> Result<Vec<&'a Packa
         source,
     };
     let mut found: Vec<&Package> = Vec::new();
-    let mut open = vec![newest(index, name, suite, "the kernel")?];
+    let mut open = vec![newest(index, name, suite, Role::Kernel)?];
     while let Some(package) = open.pop() {
         let clauses = package.requirements().map_err(malformed)?;
         let is_kernel = |name: &str| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::suite::Suite;
 use super::{LockError, Locking, Packages, newest};
-use crate::debian::{Index, resolve};
+use crate::debian::Index;
 use crate::digest::Digest;
 use crate::fetch::{Place, Wanted};
 use crate::lock::{Role, kernel_release};
@@ -46,9 +46,8 @@ impl Locking<'_> {
         match &modules.source {
             DriverSource::Package { suite, package } => {
                 if let Some(found) = suites.get(suite) {
-                    let purpose = "the sources of the driver's modules";
-                    let package = newest(&found.index, package, suite, purpose)?;
-                    packages.add(package, suite, Role::ModuleSource);
+                    let role = Role::ModuleSource;
+                    packages.add(newest(&found.index, package, suite, role)?, suite, role);
                 }
             }
             DriverSource::Archive { url, sha256 } => return Err(self.archive(url, sha256)),
@@ -105,13 +104,6 @@ fn tools(suite: &str, index: &Index, packages: &mut Packages) -> Result<(), Lock
     wanted.push(headers);
     let mut exclude: Vec<String> = UNNEEDED.map(str::to_owned).to_vec();
     exclude.extend(["", "-unsigned"].map(|end| format!("linux-image-{release}{end}")));
-    let resolution = resolve(index, &wanted, &exclude).map_err(|source| LockError::Resolve {
-        purpose: "compiling kernel modules",
-        suite: suite.to_owned(),
-        source,
-    })?;
-    for package in resolution.packages {
-        packages.add(package, suite, Role::ModuleTools);
-    }
+    packages.add_closure((suite, index), &wanted, &exclude, Role::ModuleTools)?;
     Ok(())
 }
