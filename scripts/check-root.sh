@@ -1,5 +1,5 @@
 #!/bin/sh
-# Looks at a built root without a machine and without a GPU: usage scripts/check-root.sh RECIPE.toml ROOT.erofs
+# Looks at a built root without a machine and without a GPU: usage scripts/check-root.sh RECIPE.toml OUT (what `cloister build` wrote)
 # Loads every shared library, imports the server, compiles as Triton does, asks ldconfig, and looks for a way out. As in the guest: read-only
 # root, the recipe's user and whole environment, own namespaces; unlike it no device of a GPU, and not even a loopback. Needs root for the mount.
 # Prints one line for each check; ends with 1 when one fails.
@@ -8,7 +8,15 @@ set -eu
 here=$(dirname "$(realpath "$0")")
 root=$(mktemp -d)
 trap 'umount "$root"; rmdir "$root"' EXIT
-mount -t erofs -o loop,ro "$2" "$root"
+where=$(python3 - "$2/manifest.json" <<'EOP'
+import json, sys
+with open(sys.argv[1], "rb") as file:
+    manifest = json.load(file)
+first = next(part["first-sector"] for part in manifest["partitions"] if part["name"] == "root")
+print(f"offset={512 * first},sizelimit={4096 * manifest['verity']['data-blocks']}")
+EOP
+)
+mount -t erofs -o "loop,ro,$where" "$2/disk.raw" "$root"
 words=$(python3 - "$1" "$root" <<'EOP'
 import shlex, sys, tomllib
 with open(sys.argv[1], "rb") as file:

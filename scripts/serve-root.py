@@ -8,6 +8,7 @@ Unlike in the guest there is no PID 1, no dm-verity, no TPM, no `serve` and no l
 its output comes here. Ends with the workload, or with this program.
 """
 import ctypes
+import json
 import os
 import pathlib
 import resource
@@ -82,7 +83,10 @@ def keep_limit_of_files():
 def inside(root, out, sockets):
     """In namespaces of our own: makes what PID 1 has made by the time it starts the workload, and becomes that."""
     initrd = subprocess.run(["zstd", "-qdc", out / "initrd"], check=True, stdout=subprocess.PIPE).stdout
-    image = os.path.realpath(out / "root.erofs")
+    manifest = json.loads((out / "manifest.json").read_text())
+    first = next(part["first-sector"] for part in manifest["partitions"] if part["name"] == "root")
+    where = f"offset={512 * first},sizelimit={4096 * manifest['verity']['data-blocks']}"
+    disk = os.path.realpath(out / "disk.raw")
     sockets = os.path.realpath(sockets)
     mount("-t", "tmpfs", "-o", "mode=0755", "initramfs", root)
     unpack(initrd, root)
@@ -94,7 +98,7 @@ def inside(root, out, sockets):
     mount("--bind", sockets, shared)
     os.chown(shared, workload_user(root), SERVE_GROUP)
     shared.chmod(0o2770)
-    mount("-t", "erofs", "-o", "loop,ro,nodev,nosuid", image, root / "root")
+    mount("-t", "erofs", "-o", f"loop,ro,nodev,nosuid,{where}", disk, root / "root")
     keep_limit_of_files()
     os.chroot(root)
     os.chdir("/")

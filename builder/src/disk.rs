@@ -4,15 +4,18 @@
 //! whole MiB; the disk ends 1 MiB after the last partition, with the backup GPT in its last 33 sectors, so that its
 //! size is a multiple of 1 MiB (what Azure's fixed VHD needs). Google takes whole GiB: [`Layout::grown`] is the same disk
 //! with room at its end, so that only the two copies of the table differ, and no image grows for a cloud it is not for.
-//! Determinism: GUIDs from the recipe's name, no time, no free space that is not zero. The file is written front to
-//! back in one pass, hashed on the way, and sparse where it is zero. What is a hole is decided for aligned pieces of the
-//! disk, whatever pieces it is written in.
+//! Determinism: GUIDs from the recipe's name, no time, no free space that is not zero. The file is sparse where it is zero:
+//! what is a hole is decided for aligned pieces of the disk. Where the root has data is known from its hash tree, so that
+//! nothing is read to find out.
+//!
+//! The root is not laid onto the disk: it is written there, and never anywhere else ([`root_start`]). Everything else is put
+//! around it ([`Layout::write_around`]); the one pass over the whole disk behind that hashes it and copies it
+//! ([`Readable::hash`]).
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -20,6 +23,7 @@ use thiserror::Error;
 use crate::fat::Volume;
 use crate::gpt::{GptError, Partition, SECTOR, Table};
 use crate::guid::{Guid, Role};
+use crate::verity::{self, HashTree};
 
 /// Alignment of partitions and of the disk.
 pub(crate) const MIB: u64 = 1 << 20;
@@ -27,6 +31,10 @@ pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const HOLE: u64 = 64 << 10;
 /// Bytes read at once.
 const READ: usize = 1 << 20;
+/// Numbers of the partitions.
+const ESP: usize = 0;
+const ROOT: usize = 1;
+pub(crate) const VERITY: usize = 2;
 
 /// Where everything is on a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,26 +52,16 @@ pub(crate) struct Readable<'a> {
     pub(crate) file: &'a File,
 }
 
-/// A disk that was written: what other formats of it are made from.
-#[derive(Clone, Debug)]
-pub(crate) struct Written {
-    /// Bytes.
-    pub(crate) size: u64,
-    /// State of SHA-256 behind the last byte, so that formats with something behind the disk need no second pass.
-    pub(crate) hash: Sha256,
-    /// Where there is data: ascending, apart, in multiples of [`HOLE`]. Everything else is zero.
-    pub(crate) extents: Vec<Range<u64>>,
-}
+/// Where a disk has data: ascending, apart, in multiples of [`HOLE`]. Everything else is zero.
+pub(crate) type Extents = Vec<Range<u64>>;
 
-/// What goes into the partitions.
-#[derive(Debug)]
-pub(crate) struct Contents<'a> {
-    /// The EFI system partition.
-    pub(crate) esp: &'a Volume<'a>,
-    /// The root file system image.
-    pub(crate) root: &'a Path,
-    /// The dm-verity hash tree.
-    pub(crate) verity: &'a [u8],
+/// A second file that becomes equal to a disk while that is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copy<'a> {
+    /// Where the disk has data.
+    pub(crate) extents: &'a [Range<u64>],
+    /// The file, which must be empty.
+    pub(crate) out: &'a File,
 }
 
 /// Why no disk could be written.
@@ -75,14 +73,20 @@ pub(crate) enum DiskError {
     /// Reading or writing failed.
     #[error("disk image could not be written")]
     Io(#[from] io::Error),
-    /// The root image is not the file that was laid out.
-    #[error("root image has {found} bytes, its partition was made for {wanted}")]
-    RootChanged {
-        /// Bytes that the layout was made for.
-        wanted: u64,
-        /// Bytes read.
-        found: u64,
-    },
+}
+
+/// Where the root begins on a disk with an EFI system partition of `esp` bytes.
+pub(crate) const fn root_start(esp: u64) -> u64 {
+    MIB + whole(esp)
+}
+
+/// Bytes of a partition with `size` bytes of contents.
+const fn whole(size: u64) -> u64 {
+    if size == 0 {
+        MIB
+    } else {
+        size.next_multiple_of(MIB)
+    }
 }
 
 impl Layout {
@@ -101,7 +105,7 @@ impl Layout {
         let mut at = MIB;
         let partitions = specification.map(|(type_guid, role, name, size)| {
             let first = at;
-            at += size.max(1).next_multiple_of(MIB);
+            at += whole(size);
             let guid = Guid::derive(recipe, role);
             let (first, last) = (sectors(first), sectors(at) - 1);
             Partition {
@@ -139,41 +143,51 @@ impl Layout {
         last.max().unwrap_or(0) * SECTOR as u64
     }
 
-    /// Writes the disk to `file`, which must be empty.
-    pub(crate) fn write(&self, file: &File, contents: &Contents<'_>) -> Result<Written, DiskError> {
-        let mut out = SparseWriter::new(Some(file));
-        out.write_all(&self.table.primary()?)?;
-        let starts = self
-            .table
-            .partitions
-            .iter()
-            .map(|partition| partition.first * SECTOR as u64);
-        for (number, start) in starts.enumerate() {
-            out.zeros_to(start)?;
-            match number {
-                0 => contents.esp.write(&mut out)?,
-                1 => copy_root(contents.root, &mut out)?,
-                _ => out.write_all(contents.verity)?,
-            }
-        }
-        let backup = self.table.backup()?;
-        out.zeros_to(self.size() - backup.len() as u64)?;
-        out.write_all(&backup)?;
+    /// Where the partition `number` begins, in bytes.
+    pub(crate) fn start(&self, number: usize) -> u64 {
+        let partition = self.table.partitions.get(number);
+        partition.map_or(0, |partition| partition.first * SECTOR as u64)
+    }
+
+    /// Writes everything but the root to `file`, which has that in its place and ends with it: `front` before it, the hash
+    /// tree `verity` and the second table behind it.
+    pub(crate) fn write_around(
+        &self,
+        file: &File,
+        front: &[u8],
+        verity: &[u8],
+    ) -> Result<(), DiskError> {
+        replace(file, front)?;
+        file.write_all_at(verity, self.start(VERITY))?;
         file.set_len(self.size())?;
-        Ok(out.finish())
+        let backup = self.table.backup()?;
+        Ok(file.write_all_at(&backup, self.size() - backup.len() as u64)?)
+    }
+
+    /// Where the disk has data when `front` and the root of `verity` are on it.
+    pub(crate) fn extents(&self, front: &[u8], verity: &HashTree) -> Result<Extents, DiskError> {
+        let mut found = Extents::new();
+        let piece = usize::try_from(HOLE).unwrap_or(usize::MAX);
+        let has_data = |piece: &[u8]| piece.iter().any(|byte| *byte != 0);
+        let backup = self.table.backup()?;
+        let mut end = vec![0; piece.saturating_sub(backup.len())];
+        end.extend(backup);
+        add(&mut found, 0, front.chunks(piece).map(has_data));
+        let root = verity.has_data(piece / verity::BLOCK);
+        add(&mut found, self.start(ROOT), root);
+        let tree = verity.tree.chunks(piece).map(has_data);
+        add(&mut found, self.start(VERITY), tree);
+        add(&mut found, self.size() - HOLE, [has_data(&end)]);
+        Ok(found)
     }
 
     /// The first bytes of the disk, up to the root file system.
     pub(crate) fn front(&self, esp: &Volume<'_>) -> Result<Vec<u8>, DiskError> {
-        let start = |number: usize| {
-            let partition = self.table.partitions.get(number);
-            let bytes = partition.map_or(0, |partition| partition.first * SECTOR as u64);
-            usize::try_from(bytes).unwrap_or_default()
-        };
+        let start = |number| usize::try_from(self.start(number)).unwrap_or_default();
         let mut front = self.table.primary()?;
-        front.resize(start(0), 0);
+        front.resize(start(ESP), 0);
         esp.write(&mut front)?;
-        front.resize(start(1), 0);
+        front.resize(start(ROOT), 0);
         Ok(front)
     }
 }
@@ -195,24 +209,42 @@ impl<'a> Readable<'a> {
         self.file.read_exact_at(rest, at + count as u64)
     }
 
-    /// Reads all `size` bytes once: their hash, and where there is data.
-    pub(crate) fn examine(&self, size: u64) -> io::Result<Written> {
-        let mut out = SparseWriter::new(None);
+    /// Reads all `size` bytes once: the state of SHA-256 behind the last of them, so that forms with something behind the disk
+    /// need no second pass. Makes `copy` on the way.
+    pub(crate) fn hash(&self, size: u64, copy: Option<Copy<'_>>) -> io::Result<Sha256> {
+        let mut hash = Sha256::new();
         let mut buffer = vec![0; READ];
-        while out.at < size {
-            let count = usize::try_from(size - out.at).map_or(READ, |left| left.min(READ));
+        let mut at = 0;
+        while at < size {
+            let count = usize::try_from(size - at).map_or(READ, |left| left.min(READ));
             let piece = buffer.get_mut(..count).unwrap_or_default();
-            self.read_exact_at(piece, out.at)?;
-            out.write_all(piece)?;
+            self.read_exact_at(piece, at)?;
+            hash.update(&piece);
+            if let Some(copy) = copy {
+                copy.write(piece, at)?;
+            }
+            at += count as u64;
         }
-        Ok(out.finish())
+        if let Some(copy) = copy {
+            copy.out.set_len(size)?;
+        }
+        Ok(hash)
     }
 }
 
-impl Written {
-    /// SHA-256 of the disk.
-    pub(crate) fn sha256(&self) -> [u8; 32] {
-        self.hash.clone().finalize().into()
+impl Copy<'_> {
+    /// Writes what of `bytes`, which stand at `at`, lies within data.
+    fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let end = at + bytes.len() as u64;
+        let first = self.extents.partition_point(|extent| extent.end <= at);
+        let extents = self.extents.get(first..).unwrap_or_default();
+        for extent in extents.iter().take_while(|extent| extent.start < end) {
+            let (from, to) = (extent.start.max(at), extent.end.min(end));
+            let place = |place: u64| usize::try_from(place - at).unwrap_or(usize::MAX);
+            let data = bytes.get(place(from)..place(to)).unwrap_or_default();
+            self.out.write_all_at(data, from)?;
+        }
+        Ok(())
     }
 }
 
@@ -220,119 +252,98 @@ fn sectors(bytes: u64) -> u64 {
     bytes / SECTOR as u64
 }
 
-fn copy_root(path: &Path, out: &mut SparseWriter<'_>) -> Result<(), DiskError> {
-    let mut root = File::open(path)?;
-    let wanted = root.metadata()?.len();
-    let mut buffer = vec![0; READ];
-    let mut found = 0;
-    loop {
-        let read = root.read(&mut buffer)?;
-        if read == 0 {
-            break;
+/// Adds those of the `pieces` of [`HOLE`] bytes from `at` on that have data.
+fn add(extents: &mut Extents, mut at: u64, pieces: impl IntoIterator<Item = bool>) {
+    for has_data in pieces {
+        let end = at + HOLE;
+        match extents.last_mut() {
+            _ if !has_data => {}
+            Some(last) if last.end >= at => last.end = end,
+            _ => extents.push(at..end),
         }
-        found += read as u64;
-        out.write_all(buffer.get(..read).unwrap_or_default())?;
-    }
-    if found == wanted {
-        Ok(())
-    } else {
-        Err(DiskError::RootChanged { wanted, found })
+        at = end;
     }
 }
 
-/// Writes front to back, hashes everything and leaves holes where everything is zero; without a file it only hashes.
-struct SparseWriter<'a> {
-    file: Option<&'a File>,
-    at: u64,
-    hash: Sha256,
-    extents: Vec<Range<u64>>,
-}
-
-impl<'a> SparseWriter<'a> {
-    fn new(file: Option<&'a File>) -> Self {
-        Self {
-            file,
-            at: 0,
-            hash: Sha256::new(),
-            extents: Vec::new(),
+/// Makes `front` the first bytes of `file`; pieces that are equal, as holes are to zeros, are not written.
+pub(crate) fn replace(file: &File, front: &[u8]) -> io::Result<()> {
+    let piece = usize::try_from(HOLE).unwrap_or(usize::MAX);
+    let mut held = vec![0; piece];
+    let mut at = 0;
+    for piece in front.chunks(piece) {
+        let there = held.get_mut(..piece.len()).unwrap_or_default();
+        file.read_exact_at(there, at)?;
+        if there != piece {
+            file.write_all_at(piece, at)?;
         }
+        at += piece.len() as u64;
     }
-
-    fn finish(self) -> Written {
-        Written {
-            size: self.at,
-            hash: self.hash,
-            extents: self.extents,
-        }
-    }
-
-    fn zeros_to(&mut self, end: u64) -> io::Result<()> {
-        io::copy(&mut io::repeat(0).take(end.saturating_sub(self.at)), self).map(|_| ())
-    }
-
-    /// Writes `piece`, which lies within one aligned piece of the disk.
-    fn piece(&mut self, piece: &[u8]) -> io::Result<()> {
-        if piece.iter().any(|byte| *byte != 0) {
-            if let Some(file) = self.file {
-                file.write_all_at(piece, self.at)?;
-            }
-            let start = self.at - self.at % HOLE;
-            let end = start + HOLE;
-            match self.extents.last_mut() {
-                Some(last) if last.end >= start => last.end = end,
-                _ => self.extents.push(start..end),
-            }
-        }
-        self.at += piece.len() as u64;
-        Ok(())
-    }
-}
-
-impl Write for SparseWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hash.update(bytes);
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let room = usize::try_from(HOLE - self.at % HOLE).unwrap_or(usize::MAX);
-            let (piece, behind) = rest.split_at_checked(room).unwrap_or((rest, &[]));
-            self.piece(piece)?;
-            rest = behind;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeMap;
     use std::os::unix::fs::MetadataExt as _;
+    use std::path::Path;
     use std::process::Command;
 
     use super::*;
 
+    /// A disk that was written.
+    pub(crate) struct Written {
+        pub(crate) size: u64,
+        pub(crate) hash: Sha256,
+        pub(crate) extents: Extents,
+    }
+
+    impl Written {
+        pub(crate) fn sha256(&self) -> [u8; 32] {
+            self.hash.clone().finalize().into()
+        }
+    }
+
+    /// Writes a disk with these contents to `path`.
+    pub(crate) fn lay_out(
+        path: &Path,
+        files: &BTreeMap<&str, &[u8]>,
+        root: &[u8],
+    ) -> (Layout, Written) {
+        let esp = Volume::new(files, 64 * MIB, 1).unwrap();
+        let file = File::create_new(path).unwrap();
+        file.write_all_at(root, root_start(64 * MIB)).unwrap();
+        let verity = HashTree::of(root).unwrap();
+        let layout = Layout::new(
+            "demo",
+            64 * MIB,
+            root.len() as u64,
+            verity.tree.len() as u64,
+        );
+        let front = layout.front(&esp).unwrap();
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        layout.write_around(&file, &front, &verity.tree).unwrap();
+        let size = layout.size();
+        let written = Written {
+            size,
+            hash: Readable::whole(&file).hash(size, None).unwrap(),
+            extents: layout.extents(&front, &verity).unwrap(),
+        };
+        (layout, written)
+    }
+
+    static KERNEL: [u8; 70_000] = [6; 70_000];
+
+    /// A root with a hole of its own, which ends within a piece.
+    fn root() -> Vec<u8> {
+        let mut root = vec![5; 3 << 20 | 4096];
+        root[1 << 20..][..200 << 10].fill(0);
+        root
+    }
+
     pub(crate) fn write(dir: &Path) -> (Layout, std::path::PathBuf, Written) {
-        let root = dir.join("root");
-        std::fs::write(&root, vec![5; 3 << 20 | 4096]).unwrap();
-        let kernel = vec![6; 70_000];
-        let files = BTreeMap::from([("EFI/BOOT/BOOTX64.EFI", kernel.as_slice())]);
-        let esp = Volume::new(&files, 64 * MIB, 1).unwrap();
-        let layout = Layout::new("demo", 64 * MIB, 3 << 20 | 4096, 8192);
+        let files = BTreeMap::from([("EFI/BOOT/BOOTX64.EFI", KERNEL.as_slice())]);
         let path = dir.join("disk.raw");
-        let file = File::create_new(&path).unwrap();
-        let written = layout
-            .write(
-                &file,
-                &Contents {
-                    esp: &esp,
-                    root: &root,
-                    verity: &[8; 8192],
-                },
-            )
-            .unwrap();
+        let (layout, written) = lay_out(&path, &files, &root());
         (layout, path, written)
     }
 
@@ -350,12 +361,14 @@ pub(crate) mod tests {
             Table::parse_backup(tail, layout.table.sectors).unwrap(),
             layout.table
         );
-        assert!(bytes[65 << 20..][..3 << 20 | 4096].iter().all(|b| *b == 5));
-        assert!(bytes[69 << 20..][..8192].iter().all(|b| *b == 8));
+        let root = root();
+        assert!(bytes[65 << 20..][..root.len()] == root);
+        let tree = HashTree::of(root.as_slice()).unwrap().tree;
+        assert!(bytes[69 << 20..][..tree.len()] == tree);
         let esp = crate::fat::Reader::open(&bytes[1 << 20..65 << 20]).unwrap();
         let listed = esp.list().unwrap();
         assert_eq!(listed[2].path, "EFI/BOOT/BOOTX64.EFI");
-        assert!(esp.read(&listed[2]).unwrap() == vec![6; 70_000]);
+        assert!(esp.read(&listed[2]).unwrap() == KERNEL);
         assert!(
             std::fs::metadata(&path).unwrap().blocks() * 512 < 8 << 20,
             "not sparse"
@@ -369,7 +382,7 @@ pub(crate) mod tests {
         let (_, _, written) = write(dir.path());
         assert_eq!(
             hex::encode(written.sha256()),
-            "5a7779194cd98a02d96baba01cbdb31c4825a37f738f8c972a4fc41ec0183163"
+            "801ef4e8838643a24d102a1aa1b32ac7291cd18df12a1e1f8fa0981fab4ad3ca"
         );
     }
 
@@ -394,20 +407,42 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn holes_do_not_depend_on_the_pieces_that_are_written() {
+    fn copy_is_equal_and_as_sparse() {
         let dir = tempfile::tempdir().unwrap();
+        let (_, path, written) = write(dir.path());
+        let disk = File::open(&path).unwrap();
+        let other = dir.path().join("other");
+        let copy = Copy {
+            extents: &written.extents,
+            out: &File::create_new(&other).unwrap(),
+        };
+        let hash = Readable::whole(&disk).hash(written.size, Some(copy));
+        assert_eq!(<[u8; 32]>::from(hash.unwrap().finalize()), written.sha256());
+        assert!(std::fs::read(&other).unwrap() == std::fs::read(&path).unwrap());
+        let blocks = |path| std::fs::metadata(path).unwrap().blocks();
+        assert!(blocks(&other) <= blocks(&path) && blocks(&path) * 512 < 8 << 20);
+    }
+
+    /// Pieces of a copy begin and end before, in and behind data.
+    #[test]
+    fn copy_takes_data_from_pieces_of_any_place() {
         let mut bytes = vec![0; 5 << 16];
         bytes[(1 << 16) + 70] = 1;
         bytes[(3 << 16) - 1] = 1;
         bytes[4 << 16] = 1;
+        let extents = [1 << 16..3 << 16, 4 << 16..5 << 16];
         for size in [1 << 20, 1 << 16, 4096, 777] {
-            let path = dir.path().join(size.to_string());
-            let file = File::create_new(&path).unwrap();
-            let mut out = SparseWriter::new(Some(&file));
-            bytes
-                .chunks(size)
-                .for_each(|piece| out.write_all(piece).unwrap());
-            assert_eq!(out.extents, [1 << 16..3 << 16, 4 << 16..5 << 16], "{size}");
+            let out = tempfile::tempfile().unwrap();
+            let copy = Copy {
+                extents: &extents,
+                out: &out,
+            };
+            for (number, piece) in bytes.chunks(size).enumerate() {
+                copy.write(piece, (number * size) as u64).unwrap();
+            }
+            let mut found = vec![9; bytes.len()];
+            out.read_exact_at(&mut found, 0).unwrap();
+            assert!(found == bytes, "{size}");
         }
     }
 
@@ -420,23 +455,17 @@ pub(crate) mod tests {
         let esp = Volume::new(&files, 64 * MIB, 1).unwrap();
         let front = layout.front(&esp).unwrap();
         assert_eq!(front.len(), 65 << 20);
-        let root = dir.path().join("root");
-        let (other, new) = (dir.path().join("other"), File::open(&path).unwrap());
-        let contents = Contents {
-            esp: &esp,
-            root: &root,
-            verity: &[8; 8192],
-        };
-        let wanted = layout
-            .write(&File::create_new(&other).unwrap(), &contents)
-            .unwrap();
+        let other = dir.path().join("other");
+        let (_, wanted) = lay_out(&other, &files, &root());
+        let file = File::open(&path).unwrap();
         let disk = Readable {
             front: &front,
-            file: &new,
+            file: &file,
         };
-        let found = disk.examine(layout.size()).unwrap();
-        assert_eq!(found.sha256(), wanted.sha256());
-        assert_eq!((found.size, found.extents), (wanted.size, wanted.extents));
+        let hash = disk.hash(layout.size(), None).unwrap();
+        assert_eq!(<[u8; 32]>::from(hash.finalize()), wanted.sha256());
+        let verity = HashTree::of(root().as_slice()).unwrap();
+        assert_eq!(layout.extents(&front, &verity).unwrap(), wanted.extents);
         let bytes = std::fs::read(&other).unwrap();
         for (at, length) in [
             (0, 9),
@@ -450,6 +479,22 @@ pub(crate) mod tests {
         }
         let end = layout.size();
         assert!(disk.read_exact_at(&mut [0; 2], end - 1).is_err());
+    }
+
+    /// What a tool left there is overwritten, also where the disk has zeros.
+    #[test]
+    fn front_replaces_whatever_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, vec![3; 1 << 20]).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let mut front = vec![0; 700_000];
+        front[100_000] = 1;
+        replace(&file, &front).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(bytes[..front.len()] == front);
+        assert!(bytes[front.len()..].iter().all(|byte| *byte == 3));
+        assert!(replace(&file, &vec![0; 2 << 20]).is_err(), "a longer front");
     }
 
     #[test]

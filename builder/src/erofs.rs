@@ -5,10 +5,11 @@
 //! store - never a program of the host.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _};
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::str::FromStr;
 
+use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use crate::guid::Guid;
@@ -74,6 +75,9 @@ pub(crate) enum ErofsError {
     /// What it wrote is not what was asked for.
     #[error("`mkfs.erofs` wrote another image than asked for: {0}")]
     Unexpected(String),
+    /// The image could not be put in its place.
+    #[error("root image could not be copied onto the disk")]
+    Copy(#[source] io::Error),
     /// The image could not be read back.
     #[error("root image could not be read")]
     Read(#[source] io::Error),
@@ -90,16 +94,54 @@ pub(crate) struct Parameters {
     pub(crate) compression: Compression,
 }
 
-/// Writes `tree` as an erofs image to `image` (an absolute path) with the `mkfs.erofs` of `tool`.
+/// Where an image is written: from `at` bytes on to the end of the file at `path`, which is absolute.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// The file.
+    pub(crate) path: &'a Path,
+    /// Bytes before the image.
+    pub(crate) at: u64,
+}
+
+/// Writes `tree` as an erofs image to `place` with the `mkfs.erofs` of `tool`.
 ///
 /// The tree is streamed into the tool's standard input, so it never exists on disk in another form.
 pub(crate) fn build(
     tree: &Tree,
     tool: &Tool,
     store: &Store,
-    image: &Path,
+    place: Place<'_>,
     parameters: Parameters,
 ) -> Result<Superblock, ErofsError> {
+    if parameters.compression == Compression::None {
+        make(tree, tool, store, place, parameters)?;
+    } else {
+        // The tool keeps what it has not compressed yet at the front of the file, whatever the offset.
+        let directory = place.path.parent().unwrap_or(Path::new("/"));
+        let mut image = NamedTempFile::new_in(directory).map_err(ErofsError::Copy)?;
+        let path = image.path().to_owned();
+        let alone = Place { path: &path, at: 0 };
+        make(tree, tool, store, alone, parameters)?;
+        copy(image.as_file_mut(), place).map_err(ErofsError::Copy)?;
+    }
+    check(place, parameters)
+}
+
+/// Copies the file `image` to `place`, whose file it makes.
+fn copy(image: &mut File, place: Place<'_>) -> io::Result<()> {
+    let mut out = File::create_new(place.path)?;
+    out.seek(SeekFrom::Start(place.at))?;
+    io::copy(image, &mut out)?;
+    Ok(())
+}
+
+fn make(
+    tree: &Tree,
+    tool: &Tool,
+    store: &Store,
+    place: Place<'_>,
+    parameters: Parameters,
+) -> Result<(), ErofsError> {
     let mut mkfs = tool.command(MKFS)?;
     // The tool's own temporary files belong on the store's disk, where the command is run.
     mkfs.env("TMPDIR", ".")
@@ -108,17 +150,20 @@ pub(crate) fn build(
         .arg(format!("-T{}", parameters.epoch))
         .arg(format!("-U{}", parameters.uuid))
         .args(compression_words(parameters.compression))
+        .arg(format!("--offset={}", place.at))
         .arg("--tar=f")
-        .arg(image);
+        .arg(place.path);
     Tool::run(store, MKFS, mkfs, |pipe| {
         tree.tar(BufWriter::with_capacity(1 << 20, pipe), parameters.epoch)
     })?;
-    check(image, parameters)
+    Ok(())
 }
 
-fn check(image: &Path, parameters: Parameters) -> Result<Superblock, ErofsError> {
+fn check(place: Place<'_>, parameters: Parameters) -> Result<Superblock, ErofsError> {
     let mut head = Vec::new();
-    let file = File::open(image).map_err(ErofsError::Read)?;
+    let mut file = File::open(place.path).map_err(ErofsError::Read)?;
+    file.seek(SeekFrom::Start(place.at))
+        .map_err(ErofsError::Read)?;
     file.take(4096)
         .read_to_end(&mut head)
         .map_err(ErofsError::Read)?;

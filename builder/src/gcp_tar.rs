@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 use thiserror::Error;
 
-use crate::disk::{HOLE, Layout, Readable, Written};
+use crate::disk::{HOLE, Layout, Readable};
 use crate::gpt::{GptError, PRIMARY_SECTORS, SECTOR};
 
 /// Google takes disks of whole GiB only.
@@ -86,16 +86,16 @@ impl Source {
     }
 }
 
-/// Writes the disk `raw` of `layout`, which is as `written` says, grown to whole GiB, as an archive to `out`, which must be empty;
+/// Writes the disk `raw` of `layout`, which has data where `extents` says, grown to whole GiB, as an archive to `out`, which must be empty;
 /// returns SHA-256 and length.
 pub(crate) fn write(
     raw: Readable<'_>,
     layout: &Layout,
-    written: &Written,
+    extents: &[Range<u64>],
     epoch: u64,
     out: &File,
 ) -> Result<([u8; 32], u64), GcpTarError> {
-    let archive = Archive::new(raw, layout, written, epoch)?;
+    let archive = Archive::new(raw, layout, extents, epoch)?;
     let mut out = Hashed {
         out: io::BufWriter::with_capacity(PIECE, out),
         hash: Sha256::new(),
@@ -128,11 +128,11 @@ impl<'a> Archive<'a> {
     fn new(
         raw: Readable<'a>,
         layout: &Layout,
-        written: &Written,
+        extents: &[Range<u64>],
         epoch: u64,
     ) -> Result<Self, GcpTarError> {
         let grown = layout.grown(UNIT);
-        let disk = disk_runs(&grown, written)?;
+        let disk = disk_runs(&grown, extents)?;
         let extents: Vec<Range<u64>> = disk
             .iter()
             .map(|(start, source)| *start..*start + source.len())
@@ -196,7 +196,7 @@ impl<'a> Archive<'a> {
 }
 
 /// The data of the grown disk: its own tables in front and behind, and between them what was written into partitions.
-fn disk_runs(grown: &Layout, written: &Written) -> Result<Vec<(u64, Source)>, GptError> {
+fn disk_runs(grown: &Layout, extents: &[Range<u64>]) -> Result<Vec<(u64, Source)>, GptError> {
     let mut head = grown.table.primary()?;
     head.resize(usize::try_from(HOLE).unwrap_or_default(), 0);
     let backup = grown.table.backup()?;
@@ -204,7 +204,7 @@ fn disk_runs(grown: &Layout, written: &Written) -> Result<Vec<(u64, Source)>, Gp
     tail.extend(backup);
     let first = grown.table.partitions.iter().map(|part| part.first).min();
     let first = first.unwrap_or(PRIMARY_SECTORS) * SECTOR as u64;
-    let contents = written.extents.iter().filter_map(|extent| {
+    let contents = extents.iter().filter_map(|extent| {
         let (start, end) = (extent.start.max(first), extent.end.min(grown.end()));
         (start < end).then_some((start, Source::Disk(start..end)))
     });

@@ -102,8 +102,12 @@ pub(crate) struct PartitionEntry {
 pub(crate) struct VerityEntry {
     /// Number of data blocks.
     pub(crate) data_blocks: u64,
+    /// SHA-256 of the root image, which is the first `data-blocks` of the partition `root`.
+    pub(crate) data_sha256: Digest,
     /// Number of hash blocks.
     pub(crate) hash_blocks: u64,
+    /// SHA-256 of the hash tree, the first `hash-blocks` of the partition `root-verity`.
+    pub(crate) hash_sha256: Digest,
     /// Root digest.
     pub(crate) root: Digest,
 }

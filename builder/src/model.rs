@@ -140,6 +140,16 @@ pub(crate) enum ModelError {
         /// What the recipe allows.
         found: u64,
     },
+    /// The models are larger than the disk that the recipe allows.
+    #[error(
+        "models have {wanted} MiB with the EFI system partition; `max-mib` of the disk is {found}"
+    )]
+    Disk {
+        /// Size of all files of all models and of the partition, rounded up.
+        wanted: u64,
+        /// What the recipe allows.
+        found: u64,
+    },
     /// The store lacks files.
     #[error("store lacks {missing} of {all} files of model `{model}`")]
     Missing {
@@ -168,6 +178,9 @@ impl Hinted for ModelError {
             }
             Self::Memory { .. } => {
                 "raise `guest.workload.memory-max-mib`, set it to 0 for no limit, or take a smaller model"
+            }
+            Self::Disk { .. } => {
+                "raise `disk.max-mib`, set it to 0 for no limit, or take smaller models"
             }
             Self::Missing { .. } => {
                 "`cloister model add DIRECTORY --list FILE` on a copy of the model brings them; `cloister fetch RECIPE --from STORE` copies them from another store"
@@ -235,7 +248,7 @@ impl ModelList {
 /// The recipe's models, checked against what will serve them; `directory` is the recipe's.
 ///
 /// # Errors
-/// A list cannot be used, or a model does not fit the server or the memory that the recipe gives it.
+/// A list cannot be used, or a model does not fit the server, or the memory or disk that the recipe gives it.
 pub(crate) fn of_recipe(
     recipe: &Recipe,
     directory: &Path,
@@ -255,7 +268,22 @@ pub(crate) fn of_recipe(
             list,
         });
     }
+    fit_disk(&placed, recipe)?;
     Ok(placed)
+}
+
+/// Refuses models that alone are more than the disk may have.
+fn fit_disk(models: &[Placed], recipe: &Recipe) -> Result<(), ModelError> {
+    let add = |sum: u64, model: &Placed| sum.saturating_add(model.list.bytes());
+    let bytes = models.iter().fold(0, add);
+    let (wanted, found) = (
+        bytes.div_ceil(1 << 20).saturating_add(recipe.disk.esp_mib),
+        recipe.disk.max_mib,
+    );
+    if found > 0 && wanted > found {
+        return Err(ModelError::Disk { wanted, found });
+    }
+    Ok(())
 }
 
 fn fits(list: &ModelList, recipe: &Recipe, lock: &Lock) -> Result<(), ModelError> {

@@ -2,12 +2,11 @@
 //!
 //! Files are written into a hidden directory beside their final place, synced, and renamed when the build has
 //! succeeded; the manifest goes first and comes last, so that a manifest never stands beside files of another build.
-//! Large files whose contents stay are left where they are, and a disk of which only the front changes is changed in its
-//! place, between these two moments. A lock file keeps two builds of one directory apart.
+//! A disk of which only the front changes is changed in its place, between these two moments. A lock file keeps two builds of one directory apart.
 
 mod earlier;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -144,7 +143,6 @@ impl OutputDirectory {
             directory: self,
             partial,
             outputs: Outputs::new(),
-            kept: BTreeSet::new(),
             fronts: BTreeMap::new(),
         })
     }
@@ -156,8 +154,6 @@ pub(crate) struct Staging<'a> {
     directory: &'a OutputDirectory,
     partial: TempDir,
     outputs: Outputs,
-    /// Outputs of the last build that stay as they are.
-    kept: BTreeSet<String>,
     /// Outputs of the last build of which only the first bytes change.
     fronts: BTreeMap<String, Arc<[u8]>>,
 }
@@ -210,12 +206,6 @@ impl Staging<'_> {
         self.outputs.insert(name.to_owned(), output);
     }
 
-    /// The last build's output `name` stays as it is.
-    pub(crate) fn keep(&mut self, name: &str, output: Output) {
-        self.kept.insert(name.to_owned());
-        self.add(name, output);
-    }
-
     /// The last build's output `name` stays, but for its first bytes, which become `front`; then it is `output`.
     pub(crate) fn keep_behind(&mut self, name: &str, front: Arc<[u8]>, output: Output) {
         self.fronts.insert(name.to_owned(), front);
@@ -239,7 +229,7 @@ impl Staging<'_> {
         let new: Vec<_> = self
             .outputs
             .keys()
-            .filter(|name| self.is_new(name))
+            .filter(|name| !self.fronts.contains_key(*name))
             .collect();
         new.par_iter().try_for_each(|name| {
             let path = self.partial.path().join(name);
@@ -271,10 +261,6 @@ impl Staging<'_> {
         self.place(MANIFEST)?;
         self.leave_state(fingerprint, root)?;
         Ok(self.outputs)
-    }
-
-    fn is_new(&self, name: &str) -> bool {
-        !self.kept.contains(name) && !self.fronts.contains_key(name)
     }
 
     /// Writes what the next build compares itself with.

@@ -81,6 +81,25 @@ impl HashTree {
     }
 }
 
+impl HashTree {
+    /// Of each run of `blocks` data blocks, in order: whether anything in it is not zero. The last one may be shorter.
+    pub(crate) fn has_data(&self, blocks: usize) -> Vec<bool> {
+        let zero = block_digest(&[]);
+        let digests =
+            usize::try_from(self.data_blocks).map_or(usize::MAX, |blocks| blocks * DIGEST);
+        // Leaves are the last level, padded to whole blocks.
+        let level = digests.next_multiple_of(BLOCK);
+        let leaves = match self.tree.len().checked_sub(level) {
+            Some(at) => self.tree.get(at..).unwrap_or_default(),
+            None => self.root.as_slice(),
+        };
+        let leaves = leaves.get(..digests).unwrap_or(leaves);
+        let runs = leaves.chunks(blocks.max(1) * DIGEST);
+        runs.map(|run| run.chunks(DIGEST).any(|leaf| leaf != zero))
+            .collect()
+    }
+}
+
 /// The digests of all blocks of `level`, in order. A last, shorter block counts as padded with zeros.
 fn level_above(level: &[u8]) -> Vec<u8> {
     level
@@ -130,6 +149,29 @@ mod tests {
         assert!(tree.tree.is_empty());
         assert_eq!(tree.root, <[u8; 32]>::from(Sha256::digest(data(1))));
         assert_eq!(tree.root, tree.data_sha256);
+    }
+
+    #[test]
+    fn runs_of_zeros_are_known_from_the_tree() {
+        for (blocks, run) in [
+            (1, 16),
+            (16, 16),
+            (17, 16),
+            (129, 16),
+            (128 * 128 + 5, 16),
+            (40, 1),
+        ] {
+            for holes in [vec![], vec![0], vec![blocks / 2], (0..blocks).collect()] {
+                let mut bytes = data(blocks);
+                for hole in &holes {
+                    bytes[hole * BLOCK..][..BLOCK].fill(0);
+                }
+                let pieces = bytes.chunks(run * BLOCK);
+                let wanted: Vec<bool> = pieces.map(|piece| piece.iter().any(|b| *b != 0)).collect();
+                let tree = HashTree::of(bytes.as_slice()).unwrap();
+                assert_eq!(tree.has_data(run), wanted, "{blocks} {run} {holes:?}");
+            }
+        }
     }
 
     #[test]

@@ -7,14 +7,14 @@
 //! Not covered: dynamic and differencing disks, which Azure does not take.
 
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::disk::{MIB, Readable, Written};
+use crate::disk::{Copy, MIB, Readable};
 use crate::guid::Guid;
 use crate::le::{array_at, put};
 
@@ -266,44 +266,25 @@ fn expect(field: &'static str, wanted: u64, found: u64) -> Result<(), FooterErro
     })
 }
 
-/// Writes the disk `raw`, which is as `written` says, once more to `out`, which must be empty, with the footer behind it, and
-/// returns SHA-256 and length. Only data is copied, within the kernel where it can; nothing is hashed twice.
+/// Writes the disk `raw` of `size` bytes, which has data where `extents` says, once more to `out`, which must be empty, with the
+/// footer behind it. Returns the state of SHA-256 behind the disk, from which [`digest`] has what was written.
 pub(crate) fn write(
     raw: Readable<'_>,
-    written: &Written,
+    size: u64,
+    extents: &[Range<u64>],
     id: Guid,
     out: &File,
-) -> Result<([u8; 32], u64), VhdError> {
-    let size = written.size;
-    for extent in &written.extents {
-        copy(raw, extent, out)?;
-    }
+) -> Result<Sha256, VhdError> {
+    let hash = raw.hash(size, Some(Copy { extents, out }))?;
     out.write_all_at(&Footer::new(size, id).encode(), size)?;
-    Ok(digest(written, id))
+    Ok(hash)
 }
 
-/// SHA-256 and length of what [`write`] makes of the disk that was `written`.
-pub(crate) fn digest(written: &Written, id: Guid) -> ([u8; 32], u64) {
-    let footer = Footer::new(written.size, id).encode();
-    let hash: Sha256 = written.hash.clone().chain_update(footer);
-    (hash.finalize().into(), written.size + FOOTER as u64)
-}
-
-fn copy(raw: Readable<'_>, extent: &Range<u64>, out: &File) -> io::Result<()> {
-    let edge = extent.end.min(extent.start.max(raw.front.len() as u64));
-    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-    if let Some(front) = raw.front.get(place(extent.start)..place(edge)) {
-        out.write_all_at(front, extent.start)?;
-    }
-    let (mut from, mut to) = (raw.file, out);
-    from.seek(SeekFrom::Start(edge))?;
-    to.seek(SeekFrom::Start(edge))?;
-    let length = extent.end - edge;
-    let copied = io::copy(&mut io::Read::take(from, length), &mut to)?;
-    if copied == length {
-        return Ok(());
-    }
-    Err(io::ErrorKind::UnexpectedEof.into())
+/// SHA-256 and length of what [`write`] makes of a disk of `size` bytes whose state of SHA-256 is `hash`.
+pub(crate) fn digest(hash: &Sha256, size: u64, id: Guid) -> ([u8; 32], u64) {
+    let footer = Footer::new(size, id).encode();
+    let hash: Sha256 = hash.clone().chain_update(footer);
+    (hash.finalize().into(), size + FOOTER as u64)
 }
 
 #[cfg(test)]

@@ -180,6 +180,21 @@ fn a_missing_source_file_is_named() {
     assert!(text.contains("files/probe.py"), "{text}");
 }
 
+/// The limit takes neither another lock nor another root.
+#[test]
+fn a_disk_larger_than_the_recipe_allows_is_refused() {
+    let bench = Bench::new();
+    bench.alter("recipe.toml", "esp-mib = 64", "esp-mib = 64\nmax-mib = 70");
+    let said = bench.refused();
+    assert!(
+        said.contains("`max-mib` of the recipe's `[disk]` is 70"),
+        "{said}"
+    );
+    assert!(said.contains("hint: raise `disk.max-mib`"), "{said}");
+    bench.alter("recipe.toml", "max-mib = 70", "max-mib = 4096");
+    assert_eq!(bench.build().code, 0);
+}
+
 #[test]
 fn an_empty_store_names_the_verb_that_fills_it() {
     let bench = Bench::new();

@@ -111,7 +111,7 @@ fn no_product_image_holds_a_test_root_or_the_stand_in() {
     let searched = |out: &Path| {
         let initrd = std::fs::read(out.join("initrd")).expect("initrd");
         let initrd = zstd::decode_all(initrd.as_slice()).expect("initrd");
-        let root = std::fs::read(out.join("root.erofs")).expect("root");
+        let root = std::fs::read(out.join("disk.raw")).expect("disk");
         let has = |wanted: &[u8]| {
             let within = |bytes: &[u8]| memchr::memmem::find(bytes, wanted).is_some();
             within(&initrd) || within(&root)

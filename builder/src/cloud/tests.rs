@@ -2,8 +2,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
 
 use super::*;
-use crate::disk::{Contents, Layout, MIB, Readable};
-use crate::fat::Volume;
+use crate::disk::{self, Readable};
 use crate::golden::NO_VALUES;
 use crate::guid::{Guid, Role};
 use crate::initrd::Member;
@@ -112,10 +111,8 @@ fn uki_of(made: &Made, initrd: &[u8]) -> Vec<u8> {
 
 fn disks(directory: &Path, made: &Made, uki: &[u8]) {
     let files = BTreeMap::from([(made.boot_path, uki)]);
-    let esp = Volume::new(&files, 64 * MIB, 1).unwrap();
-    let root = directory.join("root.erofs");
-    std::fs::write(&root, [5; 4096]).unwrap();
-    let layout = Layout::new("demo", 64 * MIB, 4096, 4096);
+    let path = directory.join("disk.raw");
+    let (layout, written) = disk::tests::lay_out(&path, &files, &[5; 4096]);
     let create = |name: &str| {
         let mut options = File::options();
         let path = directory.join(name);
@@ -126,23 +123,12 @@ fn disks(directory: &Path, made: &Made, uki: &[u8]) {
             .open(path)
             .unwrap()
     };
-    let raw = create("disk.raw");
-    let contents = Contents {
-        esp: &esp,
-        root: &root,
-        verity: &[8; 4096],
-    };
-    let written = layout.write(&raw, &contents).unwrap();
+    let raw = File::open(&path).unwrap();
+    let disk = Readable::whole(&raw);
     let id = Guid::derive("demo", Role::Vhd);
-    vhd::write(Readable::whole(&raw), &written, id, &create("disk.vhd")).unwrap();
-    gcp_tar::write(
-        Readable::whole(&raw),
-        &layout,
-        &written,
-        EPOCH,
-        &create("disk.tar.gz"),
-    )
-    .unwrap();
+    let (size, extents) = (written.size, &written.extents);
+    vhd::write(disk, size, extents, id, &create("disk.vhd")).unwrap();
+    gcp_tar::write(disk, &layout, extents, EPOCH, &create("disk.tar.gz")).unwrap();
 }
 
 /// Writes an image as `cloister build` does, as far as clouds look at it.

@@ -11,6 +11,11 @@ use super::change::short;
 use crate::output::MANIFEST;
 use crate::provenance::{Fact, Provenance};
 
+/// Name of the root image among the outputs that are compared.
+pub(super) const ROOT: &str = "partition root";
+/// Name of its hash tree.
+pub(super) const ROOT_VERITY: &str = "partition root-verity";
+
 /// An output directory.
 pub(super) struct Build {
     pub(super) directory: PathBuf,
@@ -38,7 +43,7 @@ impl Build {
         serde_json::from_slice(&bytes).map_err(|source| DifferenceError::Json { path, source })
     }
 
-    /// SHA-256 of every output, by name.
+    /// SHA-256 of every output, and of the root and its hash tree on the disk, by name.
     pub(super) fn outputs(&self) -> BTreeMap<String, String> {
         let outputs = self
             .manifest
@@ -46,8 +51,13 @@ impl Build {
             .and_then(Json::as_object)
             .into_iter()
             .flatten();
+        let outputs = outputs.map(|(name, output)| (name.clone(), output.get("sha256")));
+        let parts = [(ROOT, "data-sha256"), (ROOT_VERITY, "hash-sha256")];
+        let verity = self.manifest.get("verity");
+        let parts = parts.map(|(name, key)| (name.to_owned(), verity.and_then(|it| it.get(key))));
         outputs
-            .map(|(name, output)| (name.clone(), text(output.get("sha256"))))
+            .chain(parts)
+            .filter_map(|(name, digest)| Some((name, text(Some(digest?)))))
             .collect()
     }
 

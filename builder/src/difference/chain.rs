@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::build::{Build, text};
+use super::build::{Build, ROOT, ROOT_VERITY, text};
 use super::change::{Change, changed, short};
 use super::{DifferenceError, file};
 
@@ -12,8 +12,8 @@ use super::{DifferenceError, file};
 const LISTED: usize = 100;
 /// Outputs in the order in which they are made of each other; others explain nothing.
 const ORDER: [&str; 10] = [
-    "root.erofs",
-    "root.verity",
+    ROOT,
+    ROOT_VERITY,
     "cmdline",
     "kernel",
     "firmware/OVMF.amdsev.fd",
@@ -78,18 +78,18 @@ impl Chain<'_> {
     /// What made the output `name` change.
     fn explain(&self, name: &str) -> Result<Vec<Change>, DifferenceError> {
         Ok(match name {
-            "root.erofs" => self
+            ROOT => self
                 .root()?
                 .into_iter()
                 .chain(self.packages("erofs"))
                 .collect(),
-            "root.verity" => self.outputs(&["root.erofs"]),
+            ROOT_VERITY => self.outputs(&[ROOT]),
             "kernel" => self.packages("kernel"),
             "firmware/OVMF.amdsev.fd" => self.packages("firmware"),
             "cmdline" => self.linked(self.inside(name)?, "cloister.verity="),
             "initrd" => self.initrd(self.inside(name)?),
             "uki.efi" => self.uki(self.inside(name)?),
-            "disk.raw" => self.outputs(&["uki.efi", "root.erofs", "root.verity"]),
+            "disk.raw" => self.outputs(&["uki.efi", ROOT, ROOT_VERITY]),
             "disk.vhd" | "disk.tar.gz" => self.outputs(&["disk.raw"]),
             _ => Vec::new(),
         })
@@ -130,7 +130,7 @@ impl Chain<'_> {
             .iter_mut()
             .filter(|line| is_root(&line.a) || is_root(&line.b))
         {
-            line.because.extend(self.outputs(&["root.erofs"]));
+            line.because.extend(self.outputs(&[ROOT]));
         }
         lines
     }

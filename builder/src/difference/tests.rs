@@ -27,8 +27,7 @@ fn write_build(directory: &Path, libssl: &str, init: &[u8]) {
             "sha256": digest(libssl),
         }},
     });
-    let files: [(&str, Vec<u8>); 4] = [
-        ("root.erofs", libssl.as_bytes().to_vec()),
+    let files: [(&str, Vec<u8>); 3] = [
         ("cmdline", cmdline.into_bytes()),
         ("initrd", archive),
         ("provenance.json", provenance.to_string().into_bytes()),
@@ -49,6 +48,7 @@ fn write_build(directory: &Path, libssl: &str, init: &[u8]) {
         json!({"name": "libssl3", "version": version, "sha256": digest(libssl), "roles": ["root"]});
     let manifest = json!({
         "outputs": outputs,
+        "verity": {"data-sha256": Digest::of(libssl.as_bytes()).to_string()},
         "lock": {"package": [package]},
         "guest-binary": {"inputs": {"sources": Digest::of_reader(&mut &init[..]).unwrap().0.to_string()}},
     });
@@ -62,7 +62,7 @@ fn changed_package_is_named_through_every_output() {
     write_build(b.path(), "2", b"same");
     let text = render(&compare(a.path(), b.path()).unwrap());
     let wanted = "\
-        root.erofs: 6b86b273ff34fce1 -> d4735e3a265e16ee\n\
+        partition root: 6b86b273ff34fce1 -> d4735e3a265e16ee\n\
         \x20 <- /usr/lib/libssl.so.3: file 0644 0:0 1111111111111111 -> file 0644 0:0 2222222222222222\n\
         \x20   <- package libssl3: 3.1 1111111111111111 -> 3.2 2222222222222222\n";
     assert!(text.starts_with(wanted), "{text}");
@@ -72,7 +72,7 @@ fn changed_package_is_named_through_every_output() {
         "2".repeat(64)
     );
     assert!(
-        text.contains(&word) && text.contains("<- root.erofs: 6b86b273ff34fce1"),
+        text.contains(&word) && text.contains("<- partition root: 6b86b273ff34fce1"),
         "{text}"
     );
     assert!(

@@ -109,7 +109,8 @@ mod tests {
         let raw = File::open(raw).unwrap();
         let vhd = tempfile::tempfile().unwrap();
         let id = Guid::derive("demo", Role::Vhd);
-        vhd::write(Readable::whole(&raw), &written, id, &vhd).unwrap();
+        let disk = Readable::whole(&raw);
+        vhd::write(disk, written.size, &written.extents, id, &vhd).unwrap();
         let text = shown(&vhd);
         for wanted in [
             "fixed VHD\n",
@@ -124,8 +125,7 @@ mod tests {
         assert!(shown(&vhd).contains("checksum of the VHD footer is"));
 
         let archive = tempfile::tempfile().unwrap();
-        let (_, length) =
-            gcp_tar::write(Readable::whole(&raw), &layout, &written, 7, &archive).unwrap();
+        let (_, length) = gcp_tar::write(disk, &layout, &written.extents, 7, &archive).unwrap();
         let text = shown(&archive);
         let wanted = "archive of a disk (gzip, tar)\n";
         assert!(text.starts_with(wanted), "{text}");

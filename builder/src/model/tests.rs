@@ -292,6 +292,23 @@ fn models_must_fit_memory_and_server() {
     }
 }
 
+/// Two files of a model have 6 MiB; the EFI system partition of the demo has 64.
+#[test]
+fn models_must_fit_the_disk() {
+    for (limit, fits) in [(0, true), (70, true), (69, false), (1, false)] {
+        let (scratch, recipe, lock) = demo(|recipe| recipe.disk.max_mib = limit);
+        let text = list(&["a", "b"]).encode().unwrap();
+        fs::write(scratch.path().join("m.toml"), text).unwrap();
+        match of_recipe(&recipe, scratch.path(), &lock) {
+            Ok(placed) => assert_eq!((placed.len(), fits), (1, true)),
+            Err(ModelError::Disk { wanted, found }) => {
+                assert_eq!((wanted, found, fits), (70, limit, false));
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
 #[test]
 fn files_that_the_store_lacks_are_counted() {
     let scratch = tempfile::tempdir().unwrap();

@@ -7,20 +7,19 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{MANIFEST, Output, Outputs, STATE};
+use crate::disk;
 use crate::store::Digest;
 
 /// Files of fewer bytes are hashed whatever their stamps say: stamps have the kernel's grain, some milliseconds, and a
 /// large file is finished long before the state is written.
 const LARGE: u64 = 64 << 20;
-/// Bytes that are compared and written at once.
-const PIECE: usize = 64 << 10;
 
 /// What the last build of a directory was made of, and what it made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,10 +108,13 @@ impl Earlier {
 
     /// As [`Earlier::unchanged`], if the file has no other name by which somebody keeps it.
     pub(crate) fn unchanged_and_alone(&self, name: &str) -> Option<Output> {
-        let data = fs::symlink_metadata(self.path(name)).ok()?;
-        (data.is_file() && data.nlink() == 1)
-            .then(|| self.unchanged(name))
-            .flatten()
+        self.is_alone(name).then(|| self.unchanged(name)).flatten()
+    }
+
+    /// Whether the file of the output `name` has no other name by which somebody keeps it.
+    pub(crate) fn is_alone(&self, name: &str) -> bool {
+        let data = fs::symlink_metadata(self.path(name));
+        data.is_ok_and(|data| data.is_file() && data.nlink() == 1)
     }
 
     /// Whether every output is what the build wrote.
@@ -127,20 +129,10 @@ impl Earlier {
     }
 }
 
-/// Makes `front` the first bytes of the file at `path`, which is longer, and waits until the disk has it. Pieces that are
-/// equal are not written.
+/// Makes `front` the first bytes of the file at `path`, which is longer, and waits until the disk has it.
 pub(super) fn replace_front(path: &Path, front: &[u8]) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
-    let mut held = vec![0; PIECE];
-    let mut at = 0;
-    for piece in front.chunks(PIECE) {
-        let there = held.get_mut(..piece.len()).unwrap_or_default();
-        file.read_exact_at(there, at)?;
-        if there != piece {
-            file.write_all_at(piece, at)?;
-        }
-        at += piece.len() as u64;
-    }
+    disk::replace(&file, front)?;
     file.sync_data()
 }
 
@@ -152,6 +144,7 @@ fn no_root() -> Digest {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::os::unix::fs::FileExt as _;
     use std::sync::Arc;
     use std::time::SystemTime;
 
@@ -216,11 +209,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let directory = OutputDirectory::hold(dir.path(), || ()).unwrap();
         build(&directory, &[5; 200_000]);
-        let inode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().ino();
-        let before = (inode("disk"), inode("small"));
+        let inode = || fs::metadata(dir.path().join("disk")).unwrap().ino();
+        let before = inode();
         let earlier = directory.earlier().unwrap();
         assert_eq!(earlier.root(), &ROOT);
-        let small = earlier.unchanged("small").unwrap();
         let mut wanted = fs::read(dir.path().join("disk")).unwrap();
         wanted[..100_000].fill(6);
         let output = Output {
@@ -228,14 +220,13 @@ mod tests {
             size: wanted.len() as u64,
         };
         let mut staging = directory.stage().unwrap();
-        staging.keep("small", small);
         staging.keep_behind("disk", Arc::from(vec![6; 100_000]), output);
         staging.write(MANIFEST, b"{ }").unwrap();
         let untouched = fs::read(dir.path().join("disk")).unwrap();
         assert!(untouched[0] == 5, "changed before everything else is there");
         staging.finish(Digest([2; 32]), ROOT).unwrap();
         assert!(fs::read(dir.path().join("disk")).unwrap() == wanted);
-        assert_eq!((inode("disk"), inode("small")), before);
+        assert_eq!(inode(), before);
         assert!(directory.unchanged(&Digest([2; 32])).is_some());
     }
 

@@ -396,6 +396,9 @@ pub(crate) struct Workload {
 pub(crate) struct Disk {
     /// Size of the EFI system partition in MiB.
     pub(crate) esp_mib: u64,
+    /// What the whole disk may have, in MiB; 0: no limit.
+    #[serde(default)]
+    pub(crate) max_mib: u64,
 }
 
 impl Default for Root {
@@ -411,7 +414,10 @@ impl Default for Root {
 
 impl Default for Disk {
     fn default() -> Self {
-        Self { esp_mib: 64 }
+        Self {
+            esp_mib: 64,
+            max_mib: 0,
+        }
     }
 }
 

@@ -236,7 +236,10 @@ const WORKLOAD: &[Key] = &[
 ];
 
 /// The smallest EFI system partition holds 65525 clusters of 512 bytes, the least that FAT32 has.
-const DISK: &[Key] = &[must("esp-mib", Kind::Integer(34, 4096))];
+const DISK: &[Key] = &[
+    must("esp-mib", Kind::Integer(34, 4096)),
+    may("max-mib", Kind::Integer(0, 1 << 30)),
+];
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
-use crate::disk;
+use crate::disk::{self, tests::Written};
 use crate::gpt::{BACKUP_SECTORS, SECTOR, Table};
 use crate::guid::Role;
 
@@ -12,13 +12,10 @@ fn written(dir: &Path) -> (PathBuf, PathBuf, Written, [u8; 32]) {
     let path = dir.join("disk.vhd");
     let out = File::create_new(&path).unwrap();
     let id = Guid::derive("demo", Role::Vhd);
-    let (hash, size) = write(
-        Readable::whole(&File::open(&raw).unwrap()),
-        &written,
-        id,
-        &out,
-    )
-    .unwrap();
+    let file = File::open(&raw).unwrap();
+    let disk = Readable::whole(&file);
+    let state = write(disk, written.size, &written.extents, id, &out).unwrap();
+    let (hash, size) = digest(&state, written.size, id);
     assert_eq!(size, written.size + 512);
     (raw, path, written, hash)
 }
@@ -179,7 +176,8 @@ fn disk_that_became_shorter_is_refused() {
     let raw = File::options().read(true).write(true).open(raw).unwrap();
     raw.set_len(written.size - 1).unwrap();
     let out = File::create_new(dir.path().join("disk.vhd")).unwrap();
-    let VhdError::Io(error) =
-        write(Readable::whole(&raw), &written, Guid::TYPE_ESP, &out).unwrap_err();
+    let disk = Readable::whole(&raw);
+    let extents = &written.extents;
+    let VhdError::Io(error) = write(disk, written.size, extents, Guid::TYPE_ESP, &out).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }

@@ -1,14 +1,15 @@
-//! The disk in every form that the platforms of a build take.
+//! The disk, and the forms of it that the platforms of a build take.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use super::plan::Plan;
-use super::root::IMAGE;
 use crate::cmd::CommandError;
-use crate::disk::{Contents, DiskError, Layout, MIB, Readable, Written};
+use crate::disk::{Copy, DiskError, Extents, Layout, MIB, Readable, root_start};
 use crate::fat::Volume;
 use crate::guid::{Guid, Role};
 use crate::output::{Output, OutputError, Staging};
@@ -19,13 +20,15 @@ use crate::verity::HashTree;
 use crate::{gcp_tar, vhd};
 
 /// The disk that every platform without a form of its own starts from, and what the others are made of.
-const RAW: &str = DiskFormat::Raw.file_name();
+pub(super) const RAW: &str = DiskFormat::Raw.file_name();
+const VHD: &str = DiskFormat::FixedVhd.file_name();
+const TAR: &str = DiskFormat::GcpTar.file_name();
 
 /// A disk of this build.
 pub(super) struct Disk {
     /// Where everything is on it.
     pub(super) layout: Layout,
-    written: Written,
+    extents: Extents,
     /// What of it is not in the file yet.
     front: Arc<[u8]>,
     path: PathBuf,
@@ -36,94 +39,93 @@ impl Disk {
     pub(super) fn google_table(&self) -> Result<Vec<u8>, DiskError> {
         Ok(self.layout.grown(gcp_tar::UNIT).table.primary()?)
     }
-
-    fn output(&self) -> Output {
-        Output {
-            sha256: Digest(self.written.sha256()),
-            size: self.written.size,
-        }
-    }
 }
 
-/// Makes `disk.raw` with the root image of `root` bytes: changes the front of the last build's, where `kept` says that the
-/// root is the same and nobody else has the file, and writes a whole one otherwise.
+/// Bytes of the EFI system partition.
+fn esp_size(plan: &Plan) -> u64 {
+    plan.recipe.disk.esp_mib.saturating_mul(MIB)
+}
+
+/// Where the root begins on the disk.
+pub(super) fn root_at(plan: &Plan) -> u64 {
+    root_start(esp_size(plan))
+}
+
+/// The layout of the disk with a root and a hash tree of these sizes in bytes.
+pub(super) fn layout(plan: &Plan, root: u64, tree: u64) -> Layout {
+    Layout::new(&plan.recipe.name, esp_size(plan), root, tree)
+}
+
+/// Refuses a disk of `bytes`, or more, where that is more than the recipe allows.
+pub(super) fn check_size(plan: &Plan, bytes: u64) -> Result<(), CommandError> {
+    let (wanted, found) = (bytes.div_ceil(MIB), plan.recipe.disk.max_mib);
+    if found == 0 || wanted <= found {
+        return Ok(());
+    }
+    let error = anyhow::anyhow!(
+        "disk needs {wanted} MiB or more; `max-mib` of the recipe's `[disk]` is {found}"
+    );
+    let hint = "raise `disk.max-mib`, or leave something out: `root.drop` and `python.exclude` name what the image does without";
+    Err(CommandError::new(error).with_hint(hint.to_owned()))
+}
+
+/// Makes `disk.raw` around the root that is in it already; where that of the last build is `kept`, changes the front of its
+/// disk if nobody else has the file, and copies it otherwise.
 pub(super) fn make(
     plan: &Plan,
-    staging: &mut Staging<'_>,
+    staging: &Staging<'_>,
     uki: &[u8],
-    root: u64,
     verity: &HashTree,
     kept: bool,
 ) -> Result<Disk, CommandError> {
     let files = BTreeMap::from([(BOOT_PATH, uki)]);
-    let esp_size = plan.recipe.disk.esp_mib.saturating_mul(MIB);
     let serial = Guid::derive(&plan.recipe.name, Role::EspPartition).serial();
-    let esp = Volume::new(&files, esp_size, serial)?;
-    let layout = Layout::new(&plan.recipe.name, esp_size, root, verity.tree.len() as u64);
+    let esp = Volume::new(&files, esp_size(plan), serial)?;
+    let layout = layout(plan, verity.data_blocks * 4096, verity.tree.len() as u64);
+    check_size(plan, layout.size())?;
+    let front = layout.front(&esp)?;
+    let extents = layout.extents(&front, verity)?;
     let earlier = staging.earlier().filter(|_| kept);
-    match earlier.filter(|earlier| earlier.unchanged_and_alone(RAW).is_some()) {
-        Some(earlier) => change(staging, layout, &esp, earlier.path(RAW)),
-        None => {
-            let root = match staging.earlier().filter(|_| kept) {
-                Some(earlier) => earlier.path(IMAGE),
-                None => staging.path(IMAGE)?,
-            };
-            write(staging, layout, &esp, &root, verity)
-        }
+    if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.is_alone(RAW)) {
+        return Ok(Disk {
+            layout,
+            extents,
+            front: front.into(),
+            path: earlier.path(RAW),
+        });
     }
-}
-
-/// The disk of the last build at `path` with another EFI system partition.
-fn change(
-    staging: &mut Staging<'_>,
-    layout: Layout,
-    esp: &Volume<'_>,
-    path: PathBuf,
-) -> Result<Disk, CommandError> {
-    let front: Arc<[u8]> = layout.front(esp)?.into();
-    let file = File::open(&path).map_err(|error| OutputError::new(&path, error))?;
-    let readable = Readable {
-        front: &front,
-        file: &file,
+    let path = match earlier {
+        Some(earlier) => copy(staging, &earlier.path(RAW), &extents)?,
+        None => staging.path(RAW)?,
     };
-    let written = readable
-        .examine(layout.size())
-        .map_err(|error| OutputError::new(&path, error))?;
-    let disk = Disk {
+    let file = File::options().read(true).write(true).open(&path);
+    let file = file.map_err(|error| OutputError::new(&path, error))?;
+    layout.write_around(&file, &front, &verity.tree)?;
+    Ok(Disk {
         layout,
-        written,
-        front: Arc::clone(&front),
-        path,
-    };
-    staging.keep_behind(RAW, front, disk.output());
-    Ok(disk)
-}
-
-fn write(
-    staging: &mut Staging<'_>,
-    layout: Layout,
-    esp: &Volume<'_>,
-    root: &Path,
-    verity: &HashTree,
-) -> Result<Disk, CommandError> {
-    let (path, file) = create(staging, RAW)?;
-    let contents = Contents {
-        esp,
-        root,
-        verity: &verity.tree,
-    };
-    let written = layout.write(&file, &contents)?;
-    let disk = Disk {
-        layout,
-        written,
+        extents,
         front: Arc::from([]),
         path,
-    };
-    staging.add(RAW, disk.output());
-    Ok(disk)
+    })
 }
 
-/// Makes `disk` once more in each form that a platform of the plan takes.
+/// Copies the disk at `from`, of which others have a name, as this build's.
+fn copy(staging: &Staging<'_>, from: &Path, extents: &Extents) -> Result<PathBuf, CommandError> {
+    let failed = |error| OutputError::new(from, error);
+    let file = File::open(from).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    let (path, out) = create(staging, RAW)?;
+    let copy = Copy { extents, out: &out };
+    let disk = Readable {
+        front: &[],
+        file: &file,
+    };
+    disk.hash(size, Some(copy)).map_err(DiskError::from)?;
+    Ok(path)
+}
+
+/// Counts `disk` as an output, and makes it once more in each form that a platform of the plan takes: in one pass, with the
+/// archive deflated beside it.
 pub(super) fn make_forms(
     plan: &Plan,
     staging: &mut Staging<'_>,
@@ -134,46 +136,81 @@ pub(super) fn make_forms(
         front: &disk.front,
         file: &file,
     };
-    for format in plan.disk_formats() {
-        let name = format.file_name();
-        match format {
-            DiskFormat::Raw => {}
-            DiskFormat::FixedVhd => make_vhd(plan, staging, disk, readable, name)?,
-            DiskFormat::GcpTar => {
-                let (_, out) = create(staging, name)?;
-                let epoch = plan.lock.epoch;
-                let (sha256, size) =
-                    gcp_tar::write(readable, &disk.layout, &disk.written, epoch, &out)?;
-                let sha256 = Digest(sha256);
-                staging.add(name, Output { sha256, size });
-            }
-        }
+    let formats = plan.disk_formats();
+    let vhd = formats
+        .contains(&DiskFormat::FixedVhd)
+        .then(|| Vhd::of(plan, staging, disk));
+    let vhd = vhd.transpose()?;
+    let archive = formats
+        .contains(&DiskFormat::GcpTar)
+        .then(|| create(staging, TAR));
+    let archive = archive.transpose()?;
+    let (hash, archive) = std::thread::scope(|scope| {
+        let hash = scope.spawn(|| disk.pass(readable, vhd.as_ref()));
+        let epoch = plan.lock.epoch;
+        let write = |(_, out): &(_, File)| {
+            gcp_tar::write(readable, &disk.layout, &disk.extents, epoch, out)
+        };
+        let archive = archive.as_ref().map(write).transpose();
+        (hash.join(), archive)
+    });
+    let hash = hash.map_err(|_| anyhow::anyhow!("disk: the pass over it panicked"))??;
+    let size = disk.layout.size();
+    let raw = output((hash.clone().finalize().into(), size));
+    let front = Some(&disk.front).filter(|front| !front.is_empty());
+    count(staging, RAW, raw, front);
+    if let Some(Vhd { id, out }) = vhd {
+        let front = Some(&disk.front).filter(|_| out.is_none());
+        count(staging, VHD, output(vhd::digest(&hash, size, id)), front);
+    }
+    if let Some(written) = archive? {
+        staging.add(TAR, output(written));
     }
     Ok(())
 }
 
-/// The fixed VHD, which is the disk and a footer: its front is changed where that of `disk.raw` is.
-fn make_vhd(
-    plan: &Plan,
-    staging: &mut Staging<'_>,
-    disk: &Disk,
-    readable: Readable<'_>,
-    name: &str,
-) -> Result<(), CommandError> {
-    let id = Guid::derive(&plan.recipe.name, Role::Vhd);
-    let changes = !disk.front.is_empty();
-    let earlier = staging.earlier().filter(|_| changes);
-    if earlier.is_some_and(|earlier| earlier.unchanged_and_alone(name).is_some()) {
-        let (sha256, size) = vhd::digest(&disk.written, id);
-        let sha256 = Digest(sha256);
-        staging.keep_behind(name, Arc::clone(&disk.front), Output { sha256, size });
-        return Ok(());
+/// The fixed VHD of a build.
+struct Vhd {
+    id: Guid,
+    /// The file to write; without one the last build's stays, with another front.
+    out: Option<File>,
+}
+
+impl Vhd {
+    fn of(plan: &Plan, staging: &Staging<'_>, disk: &Disk) -> Result<Self, OutputError> {
+        let id = Guid::derive(&plan.recipe.name, Role::Vhd);
+        let changes = !disk.front.is_empty();
+        let earlier = staging.earlier().filter(|_| changes);
+        let stays = earlier.is_some_and(|earlier| earlier.unchanged_and_alone(VHD).is_some());
+        let out = (!stays).then(|| create(staging, VHD)).transpose()?;
+        let out = out.map(|(_, out)| out);
+        Ok(Self { id, out })
     }
-    let (_, out) = create(staging, name)?;
-    let (sha256, size) = vhd::write(readable, &disk.written, id, &out)?;
+}
+
+impl Disk {
+    /// Reads the disk once, and writes the VHD where one is to be written: the state of SHA-256 behind the disk.
+    fn pass(&self, readable: Readable<'_>, vhd: Option<&Vhd>) -> Result<Sha256, CommandError> {
+        let size = self.layout.size();
+        let written = vhd.and_then(|vhd| Some((vhd.id, vhd.out.as_ref()?)));
+        Ok(match written {
+            Some((id, out)) => vhd::write(readable, size, &self.extents, id, out)?,
+            None => readable.hash(size, None).map_err(DiskError::from)?,
+        })
+    }
+}
+
+fn output((sha256, size): ([u8; 32], u64)) -> Output {
     let sha256 = Digest(sha256);
-    staging.add(name, Output { sha256, size });
-    Ok(())
+    Output { sha256, size }
+}
+
+/// Counts the form `name` as an output: written, or the last build's with another `front`.
+fn count(staging: &mut Staging<'_>, name: &str, output: Output, front: Option<&Arc<[u8]>>) {
+    match front {
+        Some(front) => staging.keep_behind(name, Arc::clone(front), output),
+        None => staging.add(name, output),
+    }
 }
 
 fn create(staging: &Staging<'_>, name: &str) -> Result<(PathBuf, File), OutputError> {

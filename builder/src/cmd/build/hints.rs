@@ -66,6 +66,7 @@ impl Hinted for ErofsError {
                 Some(ROOM.to_owned())
             }
             Self::Tool(error) => error.hint(),
+            Self::Copy(error) if is_full(error) => Some(ROOM.to_owned()),
             _ => None,
         }
     }

@@ -1,19 +1,22 @@
 //! The root image and what the stages behind it take from its tree: made, or kept from the last build of the directory.
 //!
-//! A root is kept when everything that decides it is as it was ([`key`]) and its files are still those that were written.
+//! A root is kept when everything that decides it is as it was ([`key`]) and the disk with it is still what was written.
 //! What the later stages need of the tree is in the store under the same key, as derived data; so a change of the guest's
 //! configuration unpacks nothing.
 
 use std::fs::File;
-use std::path::Path;
+use std::io::{Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::disks;
 use super::plan::Plan;
 use crate::cmd::{CommandError, StoreContext};
-use crate::erofs::{self, Compression, Parameters};
+use crate::disk::VERITY;
+use crate::erofs::{self, Compression, Parameters, Place};
 use crate::guest::ModuleFile;
 use crate::guid::{Guid, Role as GuidRole};
 use crate::lock::Role;
@@ -25,11 +28,6 @@ use crate::tool::Tool;
 use crate::tree::Built;
 use crate::verity::HashTree;
 use crate::{gpu_driver, libraries, sbom, standin};
-
-/// Name of the output with the root file system.
-pub(super) const IMAGE: &str = "root.erofs";
-/// Name of the output with its hash tree.
-pub(super) const TREE: &str = "root.verity";
 
 /// Kind of the store's derived data.
 const KIND: &str = "root";
@@ -73,6 +71,7 @@ struct Record {
     /// Root of the hash tree.
     verity: Digest,
     image: Output,
+    /// Of the hash tree.
     tree: Output,
 }
 
@@ -121,10 +120,13 @@ fn parts(recipe: &Recipe) -> String {
         inputs,
         guest: _,
         gpu,
-        disk,
+        disk: recipe::Disk {
+            esp_mib,
+            max_mib: _,
+        },
     } = recipe;
     let system = (schema_version, name, base, package, modules, tools);
-    let contents = (python, models, root, users, files, inputs, gpu, disk);
+    let contents = (python, models, root, users, files, inputs, gpu, esp_mib);
     // Where libraries are looked for: a kept root is not looked through again.
     let searched = libraries::named_path(recipe);
     format!("{system:?}\0{contents:?}\0{searched:?}")
@@ -148,23 +150,18 @@ impl Root {
         })
     }
 
-    /// Remembers this root, whose image and hash tree are outputs of `staging`.
+    /// Remembers this root and its hash tree.
     pub(super) fn remember(
         &self,
         plan: &Plan,
-        staging: &Staging<'_>,
         verity: &HashTree,
         ctx: &StoreContext,
     ) -> Result<(), CommandError> {
-        let output = |name: &str| staging.outputs().get(name).copied();
-        let (Some(image), Some(tree)) = (output(IMAGE), output(TREE)) else {
-            return Ok(());
-        };
         let record = Record {
             root: self.clone(),
             verity: Digest(verity.root),
-            image,
-            tree,
+            image: image_of(verity),
+            tree: tree_of(verity),
         };
         let bytes = serde_json::to_vec(&record).context("root could not be remembered")?;
         let digest = ctx.store.put(&bytes)?;
@@ -172,9 +169,25 @@ impl Root {
     }
 }
 
+/// Hash and size of the image under `verity`.
+pub(super) fn image_of(verity: &HashTree) -> Output {
+    Output {
+        sha256: Digest(verity.data_sha256),
+        size: verity.data_blocks * 4096,
+    }
+}
+
+/// Hash and size of the hash tree itself.
+pub(super) fn tree_of(verity: &HashTree) -> Output {
+    Output {
+        sha256: Digest::of(&verity.tree),
+        size: verity.tree.len() as u64,
+    }
+}
+
 impl Kept {
-    /// The root of the last build, if this one has the same and its files are what was written then. A record that cannot be
-    /// read, or is of other files, counts as none.
+    /// The root of the last build, if this one has the same and its disk is what was written then. A record that cannot be
+    /// read, or is of another disk, counts as none.
     pub(super) fn find(plan: &Plan, staging: &Staging<'_>, ctx: &StoreContext) -> Option<Self> {
         let earlier = staging.earlier().filter(|_| plan.cache)?;
         if *earlier.root() != plan.root {
@@ -182,11 +195,14 @@ impl Kept {
         }
         let digest = ctx.store.derived(KIND, &plan.root)?;
         let record: Record = serde_json::from_slice(&ctx.store.read(&digest).ok()?).ok()?;
-        let same = |name, output| earlier.unchanged(name) == Some(output);
-        if !same(IMAGE, record.image) || !same(TREE, record.tree) {
+        let layout = disks::layout(plan, record.image.size, record.tree.size);
+        let disk = earlier.unchanged(disks::RAW)?;
+        if disk.size != layout.size() {
             return None;
         }
-        let tree = std::fs::read(earlier.path(TREE)).ok()?;
+        let mut tree = vec![0; usize::try_from(record.tree.size).ok()?];
+        let file = File::open(earlier.path(disks::RAW)).ok()?;
+        file.read_exact_at(&mut tree, layout.start(VERITY)).ok()?;
         let verity = HashTree {
             root: record.verity.0,
             tree,
@@ -194,7 +210,7 @@ impl Kept {
             data_sha256: record.image.sha256.0,
         };
         let root = record.root;
-        Some(Self { root, verity })
+        (tree_of(&verity) == record.tree).then_some(Self { root, verity })
     }
 }
 
@@ -219,34 +235,53 @@ pub(super) fn check_libraries(
     Ok(())
 }
 
-/// Writes the root image.
+/// Writes the root image to its place on the disk, which nothing else is on yet.
 pub(super) fn write_image(
     plan: &Plan,
     built: &Built,
     staging: &Staging<'_>,
     ctx: &StoreContext,
 ) -> Result<(), CommandError> {
-    let path = staging.path(IMAGE)?;
-    // Where it compresses, the tool keeps a second copy of all contents while it works; afterwards `disk.raw` takes that
-    // room, and each other form of the disk as much again.
-    let copies = (plan.disk_formats().len() as u64).saturating_add(1);
-    let bytes = built.report.bytes.saturating_mul(copies.max(2));
+    let compression = plan.recipe.root.compression.parse::<Compression>()?;
+    // Where it compresses, the tool keeps a second copy of all contents while it works; each form of the disk is a copy.
+    let copies = (plan.disk_formats().len() as u64)
+        .saturating_add(u64::from(compression != Compression::None));
+    disks::check_size(
+        plan,
+        disks::root_at(plan).saturating_add(built.report.bytes),
+    )?;
+    let bytes = built.report.bytes.saturating_mul(copies);
     staging.require(bytes.saturating_add(OTHER_OUTPUTS))?;
     let packages: Vec<_> = plan.lock.with_role(Role::Erofs).collect();
     let tool = Tool::open(&ctx.store, &packages)?;
     let parameters = Parameters {
         epoch: plan.lock.epoch,
         uuid: Guid::derive(&plan.recipe.name, GuidRole::RootFilesystem),
-        compression: plan.recipe.root.compression.parse::<Compression>()?,
+        compression,
     };
-    erofs::build(&built.tree, &tool, &ctx.store, &path, parameters)?;
+    let place = Place {
+        path: &staging.path(disks::RAW)?,
+        at: disks::root_at(plan),
+    };
+    erofs::build(&built.tree, &tool, &ctx.store, place, parameters)?;
     Ok(())
 }
 
-/// Hashes the image at `path`.
-pub(super) fn hash(path: &Path) -> Result<HashTree, CommandError> {
-    let root = File::open(path).map_err(|error| OutputError::new(path, error))?;
-    Ok(HashTree::of(root)?)
+/// Hashes the image that [`write_image`] wrote.
+pub(super) fn hash(plan: &Plan, staging: &Staging<'_>) -> Result<HashTree, CommandError> {
+    let path = staging.path(disks::RAW)?;
+    let failed = |error| OutputError::new(&path, error);
+    let mut disk = File::open(&path).map_err(failed)?;
+    disk.seek(SeekFrom::Start(disks::root_at(plan)))
+        .map_err(failed)?;
+    Ok(HashTree::of(disk)?)
+}
+
+/// Length of the image that [`write_image`] wrote, in bytes.
+pub(super) fn size(plan: &Plan, staging: &Staging<'_>) -> Result<u64, CommandError> {
+    let path = staging.path(disks::RAW)?;
+    let data = std::fs::metadata(&path).map_err(|error| OutputError::new(&path, error))?;
+    Ok(data.len().saturating_sub(disks::root_at(plan)))
 }
 
 #[cfg(test)]
@@ -260,7 +295,8 @@ mod tests {
     #[test]
     fn what_only_the_initrd_holds_does_not_decide_the_root() {
         let before = parts(&demo());
-        let changes: [fn(&mut Recipe); 5] = [
+        let changes: [fn(&mut Recipe); 6] = [
+            |recipe| recipe.disk.max_mib = 9000,
             |recipe| recipe.guest.listen = 8443,
             |recipe| recipe.guest.workload.exec.push("--more".to_owned()),
             |recipe| recipe.kernel.cmdline.push("quiet".to_owned()),

@@ -8,17 +8,16 @@ use super::disks;
 use super::driver;
 use super::plan::{Plan, measurements_name};
 use super::report::Times;
-use super::root::{self, IMAGE, Kept, Root, TREE};
+use super::root::{self, Kept, Root};
 use crate::cmd::{CommandError, StoreContext};
 use crate::deb::{Body, Deb};
 use crate::disk::Layout;
 use crate::guest::GpuFiles;
 use crate::guest_binary::{self, GuestBinaryError, Options};
-use crate::initrd::Members;
 use crate::lock::Role;
 use crate::manifest::{GpuEntry, GuestBinaryEntry, Manifest, SCHEMA_VERSION, VerityEntry};
 use crate::measurements::{Firmware, Measured, reference};
-use crate::output::{MANIFEST, Output, OutputError, Staging};
+use crate::output::{MANIFEST, Staging};
 use crate::recipe::ToolPackage;
 use crate::store::Digest;
 use crate::tree::{Built, Module, Source, TreePath};
@@ -39,43 +38,39 @@ pub(super) fn run(
     // Firmware that would boot any kernel ends the build here, not after minutes of it.
     let firmware = locked_firmware(plan, ctx)?;
     let compiled = clock.time("modules", || driver::modules(plan, ctx))?;
-    let (programs, root, kept) = programs_and_root(plan, staging, ctx, &compiled, &mut clock)?;
-    let image = image_size(staging, kept.as_ref())?;
-    let golden_text = plan.gpu.as_ref().map(|(golden, _)| golden.to_json());
-    let golden = golden_text.as_deref().map(str::as_bytes);
-    let configuration = guest::configuration(&plan.recipe, &root.modules, image / 4096, golden)?;
-    let helper = programs.helper.as_deref();
-    let gpu = golden
-        .zip(helper)
-        .map(|(golden, helper)| GpuFiles { golden, helper });
-    let members = guest::members(&programs.init, &configuration, &root.modules, gpu);
-    let same = kept.is_some();
-    let (verity, initrd) = verity_beside_initrd(plan, staging, &members, kept, &mut clock)?;
-    if !same {
-        root.remember(plan, staging, &verity, ctx)?;
+    let made = Made::of(plan, staging, ctx, &compiled, &mut clock)?;
+    let Made {
+        root,
+        verity,
+        initrd,
+        ..
+    } = &made;
+    if !made.kept {
+        root.remember(plan, verity, ctx)?;
     }
     let cmdline = guest::command_line(&plan.recipe, verity.root)?;
     let sections = Sections {
         cmdline: cmdline.as_bytes(),
-        initrd: &initrd,
+        initrd: &initrd.archive,
         linux: &root.vmlinuz,
     };
     let uki = uki::build(&stub, &sections)?;
     let disk = clock.time("disk", || {
-        disks::make(plan, staging, &uki, image, &verity, same)
+        let disk = disks::make(plan, staging, &uki, verity, made.kept)?;
+        disks::make_forms(plan, staging, &disk)?;
+        Ok::<_, CommandError>(disk)
     })?;
-    clock.time("disk forms", || disks::make_forms(plan, staging, &disk))?;
     let google = disk.google_table()?;
     write_boot_files(staging, &sections, &uki, firmware.as_ref())?;
     let measured = Measured {
         recipe: &plan.recipe.name,
         uki: &uki,
         kernel: &root.vmlinuz,
-        initrd: &initrd,
+        initrd: &initrd.archive,
         cmdline: &cmdline,
-        guest_configuration: &configuration,
+        guest_configuration: &initrd.configuration,
         gpu: &plan.recipe.guest.gpu,
-        golden: golden_text.as_deref(),
+        golden: initrd.golden.as_deref(),
         model: &plan.recipe.guest.model,
         firmware: firmware.as_ref(),
         google_disk: &google,
@@ -83,14 +78,7 @@ pub(super) fn run(
     clock.time("measure", || write_measurements(plan, staging, &measured))?;
     staging.write("sbom.cdx.json", &root.sbom)?;
     staging.write("provenance.json", &root.provenance)?;
-    let parts = Parts {
-        programs: &programs,
-        root: &root,
-        modules: &compiled,
-        layout: &disk.layout,
-        verity: &verity,
-    };
-    write_manifest(plan, staging, &parts)?;
+    write_manifest(plan, staging, &made, &compiled, &disk.layout)?;
     Ok(clock.finish())
 }
 
@@ -175,18 +163,64 @@ struct Programs {
     helper: Option<Vec<u8>>,
 }
 
-/// Compiles the programs of the guest, while the root is made where that of the last build cannot be kept.
-fn programs_and_root(
+/// What the disk is made of.
+struct Made {
+    programs: Programs,
+    root: Root,
+    verity: HashTree,
+    initrd: Initrd,
+    /// Whether the root is that of the last build.
+    kept: bool,
+}
+
+impl Made {
+    /// Compiles the programs of the guest while the root is made, and packs the initrd while that is hashed.
+    fn of(
+        plan: &Plan,
+        staging: &Staging<'_>,
+        ctx: &StoreContext,
+        modules: &[Module],
+        clock: &mut Clock,
+    ) -> Result<Self, CommandError> {
+        let panicked = |_| anyhow::anyhow!("a stage panicked");
+        std::thread::scope(|scope| {
+            let programs = scope.spawn(|| timed(|| compile(plan, ctx)));
+            let (root, kept) = make_root(plan, staging, ctx, modules, clock)?;
+            let same = kept.is_some();
+            let image = match &kept {
+                Some(verity) => verity.data_blocks * 4096,
+                None => root::size(plan, staging)?,
+            };
+            let hash = || kept.map_or_else(|| root::hash(plan, staging), Ok);
+            let verity = scope.spawn(|| timed(hash));
+            let (programs, time) = programs.join().map_err(panicked)?;
+            clock.add("guest binary", time);
+            let programs = programs?;
+            let initrd = clock.time("initrd", || Initrd::of(plan, &programs, &root, image))?;
+            let (verity, time) = verity.join().map_err(panicked)?;
+            clock.add("verity", time);
+            Ok(Self {
+                programs,
+                root,
+                verity: verity?,
+                initrd,
+                kept: same,
+            })
+        })
+    }
+}
+
+/// Makes the root where that of the last build cannot be kept; gives the hash tree of one that is.
+fn make_root(
     plan: &Plan,
     staging: &Staging<'_>,
     ctx: &StoreContext,
     modules: &[Module],
     clock: &mut Clock,
-) -> Result<(Programs, Root, Option<HashTree>), CommandError> {
+) -> Result<(Root, Option<HashTree>), CommandError> {
     if let Some(Kept { root, verity }) = clock.time("kept root", || Kept::find(plan, staging, ctx))
     {
-        let programs = clock.time("guest binary", || compile(plan, ctx))?;
-        return Ok((programs, root, Some(verity)));
+        return Ok((root, Some(verity)));
     }
     let source = Source {
         recipe: &plan.recipe,
@@ -197,23 +231,43 @@ fn programs_and_root(
         modules,
         cache: plan.cache,
     };
-    let unpack = || Built::from_lock(source);
-    let (guest, built) = std::thread::scope(|scope| {
-        let guest = scope.spawn(|| timed(|| compile(plan, ctx)));
-        let built = timed(unpack);
-        (guest.join(), built)
-    });
-    let (guest, guest_time) =
-        guest.map_err(|_| anyhow::anyhow!("guest binary: the stage panicked"))?;
-    let (built, tree_time) = built;
-    clock.add("guest binary", guest_time);
-    clock.add("tree", tree_time);
-    let (programs, mut built) = (guest?, built?);
+    let mut built = clock.time("tree", || Built::from_lock(source))?;
     root::check_files(plan, &built)?;
     clock.time("libraries", || root::check_libraries(plan, &mut built, ctx))?;
     let described = clock.time("describe", || Root::of(plan, &built))?;
     clock.time("root", || root::write_image(plan, &built, staging, ctx))?;
-    Ok((programs, described, None))
+    Ok((described, None))
+}
+
+/// The initrd and what measurements know of it.
+struct Initrd {
+    /// Compressed.
+    archive: Vec<u8>,
+    /// `guest.conf`.
+    configuration: Vec<u8>,
+    /// What a GPU must measure.
+    golden: Option<String>,
+}
+
+impl Initrd {
+    /// Packs it for a root of `image` bytes.
+    fn of(plan: &Plan, programs: &Programs, root: &Root, image: u64) -> Result<Self, CommandError> {
+        let golden = plan.gpu.as_ref().map(|(golden, _)| golden.to_json());
+        let text = golden.as_deref().map(str::as_bytes);
+        let configuration = guest::configuration(&plan.recipe, &root.modules, image / 4096, text)?;
+        let helper = programs.helper.as_deref();
+        let gpu = text
+            .zip(helper)
+            .map(|(golden, helper)| GpuFiles { golden, helper });
+        let members = guest::members(&programs.init, &configuration, &root.modules, gpu);
+        let archive = initrd::archive(&members, plan.lock.epoch)?;
+        let archive = initrd::compress(&archive, plan.lock.compression.level)?;
+        Ok(Self {
+            archive,
+            configuration,
+            golden,
+        })
+    }
 }
 
 /// Compiles the programs of the guest, or takes them from the store.
@@ -238,54 +292,6 @@ fn compile(plan: &Plan, ctx: &StoreContext) -> Result<Programs, GuestBinaryError
     })
 }
 
-/// Length of the root image in bytes.
-fn image_size(staging: &Staging<'_>, kept: Option<&HashTree>) -> Result<u64, CommandError> {
-    if let Some(verity) = kept {
-        return Ok(verity.data_blocks * 4096);
-    }
-    let path = staging.path(IMAGE)?;
-    let data = std::fs::metadata(&path).map_err(|error| OutputError::new(&path, error))?;
-    Ok(data.len())
-}
-
-/// Hashes the root while the initrd is compressed; the tree of a root that is `kept` is known.
-fn verity_beside_initrd(
-    plan: &Plan,
-    staging: &mut Staging<'_>,
-    members: &Members<'_>,
-    kept: Option<HashTree>,
-    clock: &mut Clock,
-) -> Result<(HashTree, Vec<u8>), CommandError> {
-    let path = staging.path(IMAGE)?;
-    let compress = || {
-        let archive = initrd::archive(members, plan.lock.epoch)?;
-        initrd::compress(&archive, plan.lock.compression.level)
-    };
-    let same = kept.is_some();
-    let hash = || kept.map_or_else(|| root::hash(&path), Ok);
-    let ((verity, verity_time), (initrd, initrd_time)) =
-        rayon::join(|| timed(hash), || timed(compress));
-    clock.add("verity", verity_time);
-    clock.add("initrd", initrd_time);
-    let verity = verity?;
-    let image = Output {
-        sha256: Digest(verity.data_sha256),
-        size: verity.data_blocks * 4096,
-    };
-    if same {
-        let tree = Output {
-            sha256: Digest::of(&verity.tree),
-            size: verity.tree.len() as u64,
-        };
-        staging.keep(IMAGE, image);
-        staging.keep(TREE, tree);
-    } else {
-        staging.add(IMAGE, image);
-        staging.write(TREE, &verity.tree)?;
-    }
-    Ok((verity, initrd?))
-}
-
 fn write_measurements(
     plan: &Plan,
     staging: &mut Staging<'_>,
@@ -300,55 +306,43 @@ fn write_measurements(
     Ok(())
 }
 
-/// What the manifest describes beside inputs and outputs.
-struct Parts<'a> {
-    programs: &'a Programs,
-    root: &'a Root,
-    /// Modules that were compiled.
-    modules: &'a [Module],
-    layout: &'a Layout,
-    verity: &'a HashTree,
-}
-
 fn write_manifest(
     plan: &Plan,
     staging: &mut Staging<'_>,
-    parts: &Parts<'_>,
+    made: &Made,
+    compiled: &[Module],
+    layout: &Layout,
 ) -> Result<(), CommandError> {
     let program = |inputs, bytes: &[u8]| GuestBinaryEntry {
         inputs,
         sha256: Digest::of(bytes),
         size: bytes.len(),
     };
-    let gpu = plan.gpu.as_ref().zip(parts.programs.helper.as_ref());
+    let gpu = plan.gpu.as_ref().zip(made.programs.helper.as_ref());
     let manifest = Manifest {
         builder: format!("cloister {}", env!("CARGO_PKG_VERSION")),
         epoch: plan.lock.epoch,
         gpu: gpu.map(|((golden, inputs), helper)| GpuEntry {
             helper: program(inputs, helper),
-            modules: parts.modules.iter().map(Into::into).collect(),
+            modules: compiled.iter().map(Into::into).collect(),
             rims: &golden.rims,
         }),
-        guest_binary: program(&plan.guest_inputs, &parts.programs.init),
-        kernel_release: &parts.root.release,
+        guest_binary: program(&plan.guest_inputs, &made.programs.init),
+        kernel_release: &made.root.release,
         lock: &plan.lock,
         lock_sha256: plan.lock_sha256,
         outputs: staging.outputs(),
-        partitions: parts
-            .layout
-            .table
-            .partitions
-            .iter()
-            .map(Into::into)
-            .collect(),
+        partitions: layout.table.partitions.iter().map(Into::into).collect(),
         platforms: &plan.platform_names(),
         recipe: &plan.recipe.name,
-        report: parts.root.report.clone(),
+        report: made.root.report.clone(),
         schema_version: SCHEMA_VERSION,
         verity: VerityEntry {
-            data_blocks: parts.verity.data_blocks,
-            hash_blocks: parts.verity.tree.len() as u64 / 4096,
-            root: Digest(parts.verity.root),
+            data_blocks: made.verity.data_blocks,
+            data_sha256: root::image_of(&made.verity).sha256,
+            hash_blocks: made.verity.tree.len() as u64 / 4096,
+            hash_sha256: root::tree_of(&made.verity).sha256,
+            root: Digest(made.verity.root),
         },
     };
     let text = manifest
