@@ -4,16 +4,15 @@
 //! data in the header and in blocks behind it); RFC 1952 (gzip), RFC 1951 (deflate).
 //! Units: bytes; blocks of the archive have 512. The disk has whole GiB, as [`UNIT`] says.
 //! Determinism: mode, owner and time are fixed, the map follows from the contents. The archive is deflated in pieces of a
-//! fixed length, each by itself and ended at a byte (`Z_SYNC_FLUSH`), on all cores, and the pieces are joined to one gzip
-//! member: no number of cores changes a byte. The deflater is zlib-rs at the version of `Cargo.lock`, whose result depends on
-//! no feature of the processor; a golden test holds it.
+//! fixed length, each by itself and ended at a byte, on all cores, and the pieces are joined to one gzip member: no number of
+//! cores changes a byte.
 //! Not covered: other tar formats, more than one member.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use flate2::Crc;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
@@ -33,13 +32,8 @@ pub(crate) const MODE: u32 = 0o644;
 const PIECE: usize = 1 << 20;
 /// Pieces in memory at once: their number changes no byte.
 const BATCH: usize = 32;
-/// Level of the deflater: weights and shared libraries gain little by more. Level 1 has fixed codes only, and makes longer what
-/// cannot be compressed.
-const LEVEL: u32 = 2;
 /// Gzip: magic, deflate, no flags, no time, fastest, unknown system.
 const GZIP: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
-/// What a flush ends with: the lengths of an empty stored block (RFC 1951, 3.2.4).
-const SYNC: [u8; 4] = [0, 0, 0xff, 0xff];
 const BLOCK: usize = 512;
 
 /// Why no archive could be written.
@@ -57,7 +51,7 @@ pub(crate) enum GcpTarError {
         /// Bytes of the piece.
         wanted: usize,
         /// Bytes taken.
-        found: u64,
+        found: usize,
     },
 }
 
@@ -159,7 +153,7 @@ impl<'a> Archive<'a> {
         self.read(start, &mut plain)?;
         let mut crc = Crc::new();
         crc.update(&plain);
-        Ok((deflate(&plain, last)?, crc))
+        Ok((deflate::piece(&plain, last)?, crc))
     }
 
     /// Fills `buffer` with the archive's bytes from `at` on.
@@ -247,31 +241,6 @@ fn fill(places: &mut [GnuSparseHeader], extents: &mut std::slice::Iter<'_, Range
     }
 }
 
-/// One piece of a deflate stream that ends at a byte; the last one ends the stream.
-fn deflate(plain: &[u8], last: bool) -> Result<Vec<u8>, GcpTarError> {
-    let mut compress = Compress::new(Compression::new(LEVEL), false);
-    // No encoding is longer than 9 bits for a byte; a flush adds a few bytes.
-    let room = plain.len() + plain.len() / 8 + 1024;
-    let mut bytes = Vec::with_capacity(room);
-    let (flush, wanted) = if last {
-        (FlushCompress::Finish, Status::StreamEnd)
-    } else {
-        (FlushCompress::Sync, Status::Ok)
-    };
-    let status = compress
-        .compress_vec(plain, &mut bytes, flush)
-        .map_err(io::Error::from)?;
-    // A flush is complete only where room is left behind it.
-    let complete = bytes.len() < room && (last || bytes.ends_with(&SYNC));
-    if status != wanted || compress.total_in() != plain.len() as u64 || !complete {
-        return Err(GcpTarError::Deflate {
-            wanted: plain.len(),
-            found: compress.total_in(),
-        });
-    }
-    Ok(bytes)
-}
-
 /// Counts and hashes what is written.
 struct Hashed<'a> {
     out: io::BufWriter<&'a File>,
@@ -292,6 +261,7 @@ impl Write for Hashed<'_> {
     }
 }
 
+mod deflate;
 mod reader;
 
 pub(crate) use reader::{Form, FormError, is_gzip, read};
