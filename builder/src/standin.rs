@@ -11,10 +11,15 @@ use memchr::memmem::Finder;
 use rayon::prelude::*;
 use thiserror::Error;
 
+use crate::store::Store;
 use crate::tree::{Content, Module, Tree};
 
 /// The symbol that the stand-in exports.
 const MARKER: &str = "standin_nvml_marker";
+/// Rule by which the store keeps what was found; another way of looking needs another name.
+const KIND: &str = "stand-in-1";
+/// What was found in files at least so long is kept in the store.
+const LARGE: u64 = 1 << 20;
 
 /// Why an image cannot be said to be without the stand-in.
 #[derive(Debug, Error)]
@@ -39,8 +44,27 @@ pub(crate) enum StandinError {
     },
 }
 
-/// Refuses the first file, in order of paths, that exports the symbol; modules of the initrd come last.
-pub(crate) fn refuse(tree: &Tree, modules: &[Module]) -> Result<(), StandinError> {
+/// Refuses the first file, in order of paths, that exports the symbol; modules of the initrd come last. What was found in large
+/// files is kept in `store`, and taken from there with `cache`.
+pub(crate) fn refuse(
+    tree: &Tree,
+    modules: &[Module],
+    store: &Store,
+    cache: bool,
+) -> Result<(), StandinError> {
+    search(tree, modules, &|content| {
+        if content.len() < LARGE {
+            return has_export(content);
+        }
+        store.remembered(KIND, &content.sha256(), cache, || has_export(content))
+    })
+}
+
+fn search(
+    tree: &Tree,
+    modules: &[Module],
+    has_export: &(impl Fn(&Content) -> io::Result<bool> + Sync),
+) -> Result<(), StandinError> {
     let files = tree.iter().filter_map(|(path, entry)| {
         let content = entry.content()?;
         Some((path.absolute(), content, &entry.origin))
@@ -125,6 +149,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::store::Digest;
     use crate::tree::{Content, Entry, Origin, path};
 
     /// What the host's compiler makes of C text.
@@ -211,7 +236,7 @@ mod tests {
             } else {
                 None
             };
-            let found = refuse(&tree(&bytes), &[]).err();
+            let found = search(&tree(&bytes), &[], &has_export).err();
             assert_eq!(found.map(|error| error.to_string()), wanted, "{name}");
         }
         let module = Module {
@@ -220,10 +245,34 @@ mod tests {
             content: Content::new(exporting),
             origin: origin(),
         };
-        let error = refuse(&tree(b""), &[module]).unwrap_err();
+        let error = search(&tree(b""), &[module], &has_export).unwrap_err();
         assert_eq!(
             error.to_string(),
             "`x.ko` (file files/library) exports `standin_nvml_marker`: it is the stand-in for NVIDIA's management library"
         );
+    }
+
+    /// A large file, for which an answer is planted in the store.
+    #[test]
+    fn what_was_found_in_a_large_file_is_kept_and_only_taken_where_allowed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(scratch.path()).unwrap();
+        let mut bytes = cases()[0].1.clone();
+        bytes.resize(bytes.len() + (1 << 20), 0);
+        let tree = tree(&bytes);
+        let refused = |cache| refuse(&tree, &[], &store, cache).is_err();
+        assert!(refused(true));
+        let key = Digest::of(&bytes);
+        let kept = store.derived(KIND, &key).unwrap();
+        assert_eq!(store.read(&kept).unwrap(), b"true");
+        store
+            .set_derived(KIND, &key, &store.put(b"false").unwrap())
+            .unwrap();
+        assert!(!refused(true), "the store was not asked");
+        assert!(refused(false));
+        store
+            .set_derived(KIND, &key, &store.put(b"no record").unwrap())
+            .unwrap();
+        assert!(refused(true));
     }
 }

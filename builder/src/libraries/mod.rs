@@ -213,19 +213,7 @@ fn kept(content: &Content, store: &Store, cache: bool) -> io::Result<Option<Dyna
     if content.len() < LARGE {
         return dynamic::read(content);
     }
-    let key = content.sha256();
-    let known = store.derived(KIND, &key).filter(|_| cache);
-    let known = known.and_then(|digest| store.read(&digest).ok());
-    if let Some(known) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-        return Ok(known);
-    }
-    let dynamic = dynamic::read(content)?;
-    let text = serde_json::to_vec(&dynamic)?;
-    let kept = store
-        .put(&text)
-        .and_then(|digest| store.set_derived(KIND, &key, &digest));
-    kept.map_err(io::Error::other)?;
-    Ok(dynamic)
+    store.remembered(KIND, &content.sha256(), cache, || dynamic::read(content))
 }
 
 /// `LD_LIBRARY_PATH` of the workload: the one part of the guest's configuration that [`check`] looks at.

@@ -15,6 +15,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 use thiserror::Error;
@@ -230,6 +232,28 @@ impl Store {
         let dir = path.parent().unwrap_or(&self.dir);
         fs::create_dir_all(dir).map_err(|e| StoreError::io(dir, e))?;
         write_atomically(&path, format!("{value}\n").as_bytes())
+    }
+
+    /// What `make` says of the content `key` by the rule `kind`, which the store keeps; with `cache` what it has kept. A record
+    /// that cannot be read counts as none.
+    pub(crate) fn remembered<T: Serialize + DeserializeOwned>(
+        &self,
+        kind: &str,
+        key: &Digest,
+        cache: bool,
+        make: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let known = self.derived(kind, key).filter(|_| cache);
+        let known = known.and_then(|digest| self.read(&digest).ok());
+        if let Some(known) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            return Ok(known);
+        }
+        let made = make()?;
+        let kept = self
+            .put(&serde_json::to_vec(&made)?)
+            .and_then(|digest| self.set_derived(kind, key, &digest));
+        kept.map_err(io::Error::other)?;
+        Ok(made)
     }
 
     /// A scratch directory on the store's file system, removed when dropped.

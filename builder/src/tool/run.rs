@@ -6,9 +6,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, fcntl};
+
 use super::{Tool, ToolError};
 use crate::store::Store;
 
+/// Bytes that a program's input holds, so that what it is fed with is made while it writes. No user without privileges gets more
+/// (Linux, `pipe-max-size`).
+const PIPE: i32 = 1 << 20;
 /// Bytes of a failed program's standard error that are kept: the last ones.
 const STDERR_KEPT: usize = 8192;
 
@@ -104,6 +109,8 @@ fn stream(
         let errors = scope.spawn(move || stderr.map(last_bytes).unwrap_or_default());
         let fed = scope.spawn(move || match stdin {
             Some(pipe) => {
+                // A system that grants less has a smaller pipe, and that is all: whoever feeds waits more often.
+                let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE));
                 let mut pipe = io::BufWriter::with_capacity(1 << 16, pipe);
                 feed(&mut pipe).and_then(|()| pipe.flush())
             }

@@ -215,9 +215,13 @@ impl Kept {
 }
 
 /// Refuses files that no image may have, and a driver that is not the recipe's.
-pub(super) fn check_files(plan: &Plan, built: &Built) -> Result<(), CommandError> {
+pub(super) fn check_files(
+    plan: &Plan,
+    built: &Built,
+    ctx: &StoreContext,
+) -> Result<(), CommandError> {
     let modules = &built.kernel.modules;
-    standin::refuse(&built.tree, modules)?;
+    standin::refuse(&built.tree, modules, &ctx.store, plan.cache)?;
     if let Some(gpu) = &plan.recipe.gpu {
         gpu_driver::check(&built.tree, modules, &gpu.driver)?;
     }

@@ -232,7 +232,7 @@ fn make_root(
         cache: plan.cache,
     };
     let mut built = clock.time("tree", || Built::from_lock(source))?;
-    root::check_files(plan, &built)?;
+    clock.time("files", || root::check_files(plan, &built, ctx))?;
     clock.time("libraries", || root::check_libraries(plan, &mut built, ctx))?;
     let described = clock.time("describe", || Root::of(plan, &built))?;
     clock.time("root", || root::write_image(plan, &built, staging, ctx))?;
