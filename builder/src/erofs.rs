@@ -5,7 +5,7 @@
 //! store - never a program of the host.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufWriter, Read, Seek as _, SeekFrom};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -103,6 +103,15 @@ pub(crate) struct Place<'a> {
     pub(crate) at: u64,
 }
 
+impl Place<'_> {
+    /// Makes the file, with `image` in its place; the bytes before it are a hole. Returns the length of the image.
+    pub(crate) fn fill(&self, image: &mut impl Read) -> io::Result<u64> {
+        let mut out = File::create_new(self.path)?;
+        out.seek(SeekFrom::Start(self.at))?;
+        io::copy(image, &mut out)
+    }
+}
+
 /// Writes `tree` as an erofs image to `place` with the `mkfs.erofs` of `tool`.
 ///
 /// The tree is streamed into the tool's standard input, so it never exists on disk in another form.
@@ -122,17 +131,9 @@ pub(crate) fn build(
         let path = image.path().to_owned();
         let alone = Place { path: &path, at: 0 };
         make(tree, tool, store, alone, parameters)?;
-        copy(image.as_file_mut(), place).map_err(ErofsError::Copy)?;
+        place.fill(image.as_file_mut()).map_err(ErofsError::Copy)?;
     }
     check(place, parameters)
-}
-
-/// Copies the file `image` to `place`, whose file it makes.
-fn copy(image: &mut File, place: Place<'_>) -> io::Result<()> {
-    let mut out = File::create_new(place.path)?;
-    out.seek(SeekFrom::Start(place.at))?;
-    io::copy(image, &mut out)?;
-    Ok(())
 }
 
 fn make(

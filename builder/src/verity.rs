@@ -79,9 +79,12 @@ impl HashTree {
             data_sha256: whole.finalize().into(),
         })
     }
-}
 
-impl HashTree {
+    /// Length of the data in bytes.
+    pub(crate) fn data_size(&self) -> u64 {
+        self.data_blocks * BLOCK as u64
+    }
+
     /// Of each run of `blocks` data blocks, in order: whether anything in it is not zero. The last one may be shorter.
     pub(crate) fn has_data(&self, blocks: usize) -> Vec<bool> {
         let zero = block_digest(&[]);

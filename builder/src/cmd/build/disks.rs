@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::plan::Plan;
 use crate::cmd::CommandError;
-use crate::disk::{Copy, DiskError, Extents, Layout, MIB, Readable, root_start};
+use crate::disk::{DiskError, Extents, Layout, MIB, Readable, root_start};
+use crate::erofs::Place;
 use crate::fat::Volume;
 use crate::guid::{Guid, Role};
 use crate::output::{Output, OutputError, Staging};
@@ -38,6 +40,16 @@ impl Disk {
     /// The first sectors of the disk as Google has it, with its partition table.
     pub(super) fn google_table(&self) -> Result<Vec<u8>, DiskError> {
         Ok(self.layout.grown(gcp_tar::UNIT).table.primary()?)
+    }
+
+    /// Reads the disk once, and writes the VHD where one is to be written: the state of SHA-256 behind the disk.
+    fn pass(&self, readable: Readable<'_>, vhd: Option<&Vhd>) -> Result<Sha256, CommandError> {
+        let size = self.layout.size();
+        let written = vhd.and_then(|vhd| Some((vhd.id, vhd.out.as_ref()?)));
+        Ok(match written {
+            Some((id, out)) => vhd::write(readable, size, &self.extents, id, out)?,
+            None => readable.hash(size, None).map_err(DiskError::from)?,
+        })
     }
 }
 
@@ -70,7 +82,7 @@ pub(super) fn check_size(plan: &Plan, bytes: u64) -> Result<(), CommandError> {
 }
 
 /// Makes `disk.raw` around the root that is in it already; where that of the last build is `kept`, changes the front of its
-/// disk if nobody else has the file, and copies it otherwise.
+/// disk if nobody else has the file, and copies the root otherwise.
 pub(super) fn make(
     plan: &Plan,
     staging: &Staging<'_>,
@@ -81,7 +93,7 @@ pub(super) fn make(
     let files = BTreeMap::from([(BOOT_PATH, uki)]);
     let serial = Guid::derive(&plan.recipe.name, Role::EspPartition).serial();
     let esp = Volume::new(&files, esp_size(plan), serial)?;
-    let layout = layout(plan, verity.data_blocks * 4096, verity.tree.len() as u64);
+    let layout = layout(plan, verity.data_size(), verity.tree.len() as u64);
     check_size(plan, layout.size())?;
     let front = layout.front(&esp)?;
     let extents = layout.extents(&front, verity)?;
@@ -94,10 +106,14 @@ pub(super) fn make(
             path: earlier.path(RAW),
         });
     }
-    let path = match earlier {
-        Some(earlier) => copy(staging, &earlier.path(RAW), &extents)?,
-        None => staging.path(RAW)?,
-    };
+    let path = staging.path(RAW)?;
+    if let Some(earlier) = earlier {
+        let place = Place {
+            path: &path,
+            at: root_at(plan),
+        };
+        copy_root(&earlier.path(RAW), place, verity.data_size())?;
+    }
     let file = File::options().read(true).write(true).open(&path);
     let file = file.map_err(|error| OutputError::new(&path, error))?;
     layout.write_around(&file, &front, &verity.tree)?;
@@ -109,19 +125,16 @@ pub(super) fn make(
     })
 }
 
-/// Copies the disk at `from`, of which others have a name, as this build's.
-fn copy(staging: &Staging<'_>, from: &Path, extents: &Extents) -> Result<PathBuf, CommandError> {
+/// Copies the root of `size` bytes on the disk at `from`, of which others have a name, to the same place of another.
+fn copy_root(from: &Path, to: Place<'_>, size: u64) -> Result<(), OutputError> {
     let failed = |error| OutputError::new(from, error);
-    let file = File::open(from).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
-    let (path, out) = create(staging, RAW)?;
-    let copy = Copy { extents, out: &out };
-    let disk = Readable {
-        front: &[],
-        file: &file,
-    };
-    disk.hash(size, Some(copy)).map_err(DiskError::from)?;
-    Ok(path)
+    let mut disk = File::open(from).map_err(failed)?;
+    disk.seek(SeekFrom::Start(to.at)).map_err(failed)?;
+    match to.fill(&mut disk.take(size)) {
+        Ok(copied) if copied == size => Ok(()),
+        Ok(_) => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+        Err(error) => Err(OutputError::new(to.path, error)),
+    }
 }
 
 /// Counts `disk` as an output, and makes it once more in each form that a platform of the plan takes: in one pass, with the
@@ -185,18 +198,6 @@ impl Vhd {
         let out = (!stays).then(|| create(staging, VHD)).transpose()?;
         let out = out.map(|(_, out)| out);
         Ok(Self { id, out })
-    }
-}
-
-impl Disk {
-    /// Reads the disk once, and writes the VHD where one is to be written: the state of SHA-256 behind the disk.
-    fn pass(&self, readable: Readable<'_>, vhd: Option<&Vhd>) -> Result<Sha256, CommandError> {
-        let size = self.layout.size();
-        let written = vhd.and_then(|vhd| Some((vhd.id, vhd.out.as_ref()?)));
-        Ok(match written {
-            Some((id, out)) => vhd::write(readable, size, &self.extents, id, out)?,
-            None => readable.hash(size, None).map_err(DiskError::from)?,
-        })
     }
 }
 

@@ -173,7 +173,7 @@ impl Root {
 pub(super) fn image_of(verity: &HashTree) -> Output {
     Output {
         sha256: Digest(verity.data_sha256),
-        size: verity.data_blocks * 4096,
+        size: verity.data_size(),
     }
 }
 

@@ -188,7 +188,7 @@ impl Made {
             let (root, kept) = make_root(plan, staging, ctx, modules, clock)?;
             let same = kept.is_some();
             let image = match &kept {
-                Some(verity) => verity.data_blocks * 4096,
+                Some(verity) => verity.data_size(),
                 None => root::size(plan, staging)?,
             };
             let hash = || kept.map_or_else(|| root::hash(plan, staging), Ok);
