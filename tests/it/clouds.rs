@@ -175,3 +175,37 @@ fn a_disk_with_a_second_name_is_copied(recipe: &Path, out: &Path) {
     build(recipe, out);
     assert!(read("manifest.json") == manifest && read("disk.raw") == disk);
 }
+
+/// The tool writes a compressed root elsewhere first; another version of its own checker reads it from the disk.
+#[test]
+fn a_compressed_root_stands_whole_on_a_clean_disk() {
+    let folder = scratch().join("clouds-compressed");
+    fs::remove_dir_all(&folder).ok();
+    let recipe = copy_recipe(&probe_recipe(), &folder);
+    change(&recipe, "compression = \"none\"", "compression = \"lz4\"");
+    let out = folder.join("out");
+    build(&recipe, &out);
+    let manifest = fs::read(out.join("manifest.json")).expect("manifest");
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    let number = |pointer: &str| {
+        let number = manifest.pointer(pointer).and_then(|number| number.as_u64());
+        usize::try_from(number.expect(pointer)).expect("a size")
+    };
+    let disk = fs::read(out.join("disk.raw")).expect("disk");
+    let start = 512 * number("/partitions/1/first-sector");
+    // Between the table and the first partition there is nothing.
+    assert!(disk[34 * 512..1 << 20].iter().all(|byte| *byte == 0));
+    let image = folder.join("root");
+    let root = &disk[start..][..4096 * number("/verity/data-blocks")];
+    fs::write(&image, root).expect("an image");
+    let extracted = folder.join("extracted");
+    let status = Command::new("fsck.erofs")
+        .arg(format!("--extract={}", extracted.display()))
+        .arg(&image)
+        .status()
+        .expect("fsck.erofs");
+    assert!(status.success());
+    let read = |path: PathBuf| fs::read(path).expect("the workload");
+    let probe = read(extracted.join("opt/probe/probe.py"));
+    assert!(probe == read(recipe.join("files/probe.py")));
+}
